@@ -1,0 +1,167 @@
+"""Recipes: TOML files that say which model is trained on which data and how.
+
+A recipe has three tables: `[model]` (a `ModelConfig`), `[data]` and `[training]`. All of it is checked before
+anything is computed; an unknown field is an error, never ignored.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vssm.config import ModelConfig
+
+Count = Annotated[int, Field(ge=1)]
+Steps = Annotated[int, Field(ge=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class RecipeError(ValueError):
+    """A recipe is wrong; the message names the file, the field and what is allowed."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DataSettings(_Table):
+    """Which data: the data set's name, and how many of its training examples are held out for validation."""
+
+    dataset: str
+    binarisation: Literal["dynamic"] = "dynamic"
+    validation_examples: Count = 2000
+
+
+class TrainingSettings(_Table):
+    """How to train. Gradients are those of the mean negative ELBO in nats per sequence."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    steps: Count
+    batch_size: Count = 128
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    """The highest learning rate: reached after the warm-up, then lowered to 0 along a half cosine."""
+    warmup_steps: Steps = 200
+    weight_decay: NotNegative = 0.01
+    """Of AdamW, applied to matrices only (not to biases, gains and the dynamics of the SSMs)."""
+    adam_beta2: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    gradient_clip: Annotated[float, Field(gt=0)] = 50.0
+    """Largest norm of the whole gradient; a longer one is shortened to this."""
+    kl_warmup_steps: Steps = 0
+    """Steps over which the weight of the KL term rises from `kl_warmup_start` to 1."""
+    kl_warmup_start: Annotated[float, Field(ge=0, le=1)] = 0.1
+    free_bits: NotNegative = 0.0
+    """Nats per level and step below which the KL term gives no gradient."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Decay per step of the averaged weights, which are the ones validated and kept."""
+    metrics_every_steps: Count = 50
+    validation_every_steps: Count = 500
+    checkpoint_every_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """How often the training state is written, to resume from; does not change the result."""
+    threads: Count = 1
+    """Threads of computation; another number can change the last bits of the result."""
+
+
+class Recipe(_Table):
+    """A checked recipe: what `vssm.train.train` needs to know."""
+
+    model: ModelConfig
+    data: DataSettings
+    training: TrainingSettings
+
+
+def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe file; each override is "table.field=value", the value as in TOML.
+
+    Raises: RecipeError naming the file and every wrong field.
+    """
+    try:
+        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"cannot read recipe {path}: {error.strerror or error}") from error
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
+        raise RecipeError(f"{path} is not valid TOML: {error}") from error
+    for override in overrides:
+        _override(document, override)
+    return parse_recipe(document, str(path))
+
+
+def parse_recipe(document: dict[str, Any], source: str = "recipe") -> Recipe:
+    """Check a parsed document. Raises: RecipeError naming `source` and every wrong field."""
+    try:
+        return Recipe.model_validate(document)
+    except ValidationError as error:
+        lines = "".join(f"\n  {_explain(dict(item))}" for item in error.errors())
+        raise RecipeError(f"{source} is not a valid recipe:{lines}") from error
+
+
+def _explain(item: dict[str, Any]) -> str:
+    """Turn one pydantic error into "field: what is wrong"."""
+    field = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"{field}: unknown field{_known_fields(item['loc'])}"
+    if item["type"] == "missing":
+        return f"{field}: missing, it has no default"
+    return f"{field}: {item['msg']} (it is {item['input']!r})"
+
+
+def _known_fields(location: tuple[str | int, ...]) -> str:
+    """For an unknown field of one of the three tables, say which fields the table has."""
+    tables: dict[str, type[BaseModel]] = {
+        name: table.annotation
+        for name, table in Recipe.model_fields.items()
+        if isinstance(table.annotation, type) and issubclass(table.annotation, BaseModel)
+    }
+    if len(location) == 1:
+        known = list(tables)
+    elif len(location) == 2:
+        known = list(tables[str(location[0])].model_fields)
+    else:
+        return ""
+    near = get_close_matches(str(location[-1]), known, n=1)
+    hint = f", did you mean {near[0]}?" if near else ""
+    return f"{hint} Known are {', '.join(known)}" if hint else f", known are {', '.join(known)}"
+
+
+def _override(document: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    *tables, field = [part.strip() for part in name.split(".")]
+    if not equals or not tables:
+        raise RecipeError(f"cannot set {override!r}: write table.field=value, such as training.steps=100")
+    table = document
+    for part in tables:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise RecipeError(f"cannot set {name!r}: {part!r} is not a table")
+    table[field] = _value(text.strip())
+
+
+def _value(text: str) -> Any:
+    """Read a value as TOML does; what TOML cannot read is a plain string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def to_toml(recipe: Recipe) -> str:
+    """Write a recipe, defaults included, as TOML that `load_recipe` reads back to an equal recipe."""
+    tables = recipe.model_dump(mode="json", exclude_none=True)
+    return "\n".join(f"[{name}]\n{_fields(table)}" for name, table in tables.items())
+
+
+def _fields(table: dict[str, Any]) -> str:
+    return "".join(f"{key} = {_inline(value)}\n" for key, value in table.items())
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_inline(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(_inline(item) for item in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
