@@ -1,0 +1,42 @@
+"""Redis clients, sync for the worker and async for the API, and the Lua scripts.
+
+Commands are not retried by the client: sending a job twice would run it twice. redis-py drops a dead connection before it
+uses it, so a Redis that came back is found at once.
+"""
+
+from importlib import resources
+
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+CONNECT_SECONDS = 2.0
+ANSWER_SECONDS = 5.0  # longer than any BLOCK
+
+
+def connect(url: str) -> "redis.Redis":
+    """A client for threads; connects on first use."""
+    return redis.Redis.from_url(
+        url,
+        protocol=2,
+        socket_connect_timeout=CONNECT_SECONDS,
+        socket_timeout=ANSWER_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def connect_async(url: str) -> "redis.asyncio.Redis":
+    """A client for the event loop; connects on first use."""
+    return redis.asyncio.Redis.from_url(
+        url,
+        protocol=2,
+        socket_connect_timeout=CONNECT_SECONDS,
+        socket_timeout=ANSWER_SECONDS,
+        retry=redis.asyncio.retry.Retry(NoBackoff(), 0),
+    )
+
+
+def script(name: str) -> str:
+    """Source of `lua/<name>.lua`."""
+    return (resources.files("vssm_server") / "lua" / f"{name}.lua").read_text()

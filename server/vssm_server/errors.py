@@ -1,0 +1,88 @@
+"""Every error a client can meet: one exception, one table.
+
+    Problem(type)          code  meaning
+      invalid_request       400  the body is not JSON, or not an object
+      not_found             404  no such path
+      model_not_found       404
+      session_not_found     404  never made, expired, deleted or a malformed id
+      method_not_allowed    405
+      not_acceptable        406  none of the asked media types can be made
+      session_conflict      409  another request is advancing the session, or changed it
+      fingerprint_mismatch  409  the session was made by another checkpoint
+      body_too_large        413
+      unsupported_media_type 415
+      invalid_value         422  `param` says which field
+      queue_full            429  Retry-After
+      generation_failed     500  the pass raised
+      non_finite_output     500  the model made NaN or infinity
+      internal_error        500  a bug
+      no_worker             503  Retry-After
+      redis_unavailable     503  Retry-After
+      shutting_down         503  Retry-After
+      model_failed          503  the checkpoint could not be loaded
+      stream_lost           503  the API process that had asked is gone
+      deadline_exceeded     504
+"""
+
+import msgspec
+
+STATUS = {
+    "invalid_request": 400,
+    "not_found": 404,
+    "model_not_found": 404,
+    "session_not_found": 404,
+    "method_not_allowed": 405,
+    "not_acceptable": 406,
+    "session_conflict": 409,
+    "fingerprint_mismatch": 409,
+    "body_too_large": 413,
+    "unsupported_media_type": 415,
+    "invalid_value": 422,
+    "queue_full": 429,
+    "generation_failed": 500,
+    "non_finite_output": 500,
+    "internal_error": 500,
+    "no_worker": 503,
+    "redis_unavailable": 503,
+    "shutting_down": 503,
+    "model_failed": 503,
+    "stream_lost": 503,
+    "deadline_exceeded": 504,
+}
+
+RETRY_AFTER_SECONDS = {
+    "queue_full": 1,
+    "session_conflict": 1,
+    "no_worker": 2,
+    "redis_unavailable": 2,
+    "shutting_down": 5,
+    "stream_lost": 1,
+}
+
+
+class Body(msgspec.Struct, frozen=True):
+    """The inside of `{"error": ...}`."""
+
+    type: str
+    message: str
+    param: str | None
+    code: int
+
+
+class Problem(Exception):
+    """A request that cannot be answered as asked. `type` is one of the table above and stable."""
+
+    def __init__(self, type: str, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.body = Body(type, message, param, STATUS[type])
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """`Retry-After` where waiting helps."""
+        seconds = RETRY_AFTER_SECONDS.get(self.body.type)
+        return {} if seconds is None else {"Retry-After": str(seconds)}
+
+
+def invalid(param: str, message: str) -> Problem:
+    """A 422 about one field."""
+    return Problem("invalid_value", message, param)

@@ -1,0 +1,84 @@
+"""What the API knows about the workers: their heartbeats, read from Redis and kept for a moment."""
+
+import asyncio
+import logging
+import time
+
+import redis
+import redis.asyncio
+
+from vssm_server import keys
+from vssm_server.errors import Problem
+from vssm_server.hub import Hub
+from vssm_server.messages import Heartbeat, ModelInfo, decode_heartbeat
+
+REFRESH_SECONDS = 0.5
+FORGET_SECONDS = 60.0
+
+log = logging.getLogger(__name__)
+
+
+class Fleet:
+    """The live workers, their models, and whether Redis answers."""
+
+    def __init__(self, client: "redis.asyncio.Redis") -> None:
+        self.workers: list[Heartbeat] = []
+        self.redis_error: str | None = "not connected yet"
+        self.waiting = 0
+        self._redis = client
+
+    async def watch(self, hub: Hub) -> None:
+        """Runs for ever: reads the heartbeats and gives this process' own."""
+        while True:
+            try:
+                await hub.beat()
+                await self.refresh()
+                self.redis_error = None
+            except (redis.RedisError, OSError) as error:
+                if self.redis_error is None:
+                    log.warning("Redis is away: %s", error)
+                self.redis_error, self.workers = str(error), []
+            await asyncio.sleep(REFRESH_SECONDS)
+
+    async def refresh(self) -> None:
+        """Reads the heartbeats now."""
+        await self._redis.zremrangebyscore(keys.WORKERS, 0, time.time() - FORGET_SECONDS)
+        names = await self._redis.zrange(keys.WORKERS, 0, -1)
+        beats = await self._redis.mget([keys.beat(name.decode()) for name in names]) if names else []
+        self.workers = [decode_heartbeat(beat) for beat in beats if beat is not None]
+        jobs = int(await self._redis.xlen(keys.JOBS))
+        self.waiting = max(0, jobs - sum(worker.running for worker in self.workers))
+
+    def check(self) -> None:
+        """Raises Problem unless Redis answers and a worker is there."""
+        if self.redis_error is not None:
+            raise Problem("redis_unavailable", "Redis does not answer. Try again after Retry-After seconds.")
+        if not self.workers:
+            raise Problem("no_worker", "No worker is running. Try again after Retry-After seconds.")
+
+    @property
+    def models(self) -> dict[str, ModelInfo]:
+        """Every model that a live worker serves."""
+        return {name: info for worker in self.workers for name, info in worker.models.items()}
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Every checkpoint that no live worker could load, with the reason."""
+        models = self.models
+        reasons = {name: why for worker in self.workers for name, why in worker.failed.items()}
+        return {name: why for name, why in reasons.items() if name not in models}
+
+    def model(self, name: str | None, param: str | None = "model") -> ModelInfo:
+        """The model of that name, or the only one. Raises Problem."""
+        self.check()
+        models = self.models
+        if name is None and len(models) == 1:
+            return next(iter(models.values()))
+        choice = ", ".join(sorted(models)) or "none"
+        if name is None:
+            raise Problem("invalid_value", f"model is needed, as several are served: {choice}.", param)
+        if name in models:
+            return models[name]
+        if name in self.failed:
+            raise Problem("model_failed", f"The checkpoint of {name!r} cannot be used: {self.failed[name]}", param)
+        raise Problem("model_not_found", f"There is no model {name[:100]!r}; served are: {choice}.", param)

@@ -1,0 +1,32 @@
+"""The names of everything in Redis. All of it begins with `vssm:`; all but the first three expires by itself."""
+
+JOBS = "vssm:jobs"  # stream of accepted, unanswered requests
+GROUP = "workers"  # its consumer group
+WORKERS = "vssm:workers"  # sorted set of worker ids by the time of their last heartbeat
+ASIDE = "vssm:aside"  # stream of the last jobs that were given up, for inspection
+BEAT = "vssm:worker:"  # + worker id: heartbeat
+
+
+def beat(worker: str) -> str:
+    """Heartbeat of a worker; its absence means the worker is dead."""
+    return BEAT + worker
+
+
+def replies(api: str) -> str:
+    """Reply stream of one API process."""
+    return f"vssm:replies:{api}"
+
+
+def alive(api: str) -> str:
+    """Heartbeat of one API process."""
+    return f"vssm:api:{api}"
+
+
+def cancel(job: str) -> str:
+    """Mark that nobody waits for this job any more."""
+    return f"vssm:cancel:{job}"
+
+
+def session(session_id: str) -> str:
+    """Hash of one session."""
+    return f"vssm:session:{session_id}"

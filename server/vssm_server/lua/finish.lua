@@ -1,0 +1,36 @@
+-- KEYS jobs, replies, cancel mark, set-aside stream [, session]
+-- ARGV group, consumer, entry, reply ('' for none), job, set aside (0/1),
+--      deadline ms (0: none), expected version ('' to only release, '0' for a new session), head, state, ttl ms
+-- Commits the session, replies, and ends the job, all or nothing:
+-- 'done', or what stopped it: 'gone' (not ours any more), 'late', 'missing', 'stale' (version moved), 'leased'.
+local owner = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)[1]
+if not owner or owner[2] ~= ARGV[2] then return 'gone' end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if tonumber(ARGV[7]) > 0 and now > tonumber(ARGV[7]) then return 'late' end
+local session = KEYS[5]
+if session then
+  local found = redis.call('HMGET', session, 'version', 'lease', 'lease_until')
+  local mine = found[2] == ARGV[5]
+  if ARGV[8] ~= '' then
+    if ARGV[8] ~= '0' and not found[1] then return 'missing' end
+    if (found[1] or '0') ~= ARGV[8] then return 'stale' end
+    if found[2] and not mine and tonumber(found[3]) > now then return 'leased' end
+    redis.call('HSET', session, 'head', ARGV[9], 'state', ARGV[10], 'version', ARGV[8] + 1)
+    redis.call('HSETNX', session, 'created', now)
+    redis.call('PEXPIRE', session, ARGV[11])
+  end
+  if mine then redis.call('HDEL', session, 'lease', 'lease_until') end
+end
+if ARGV[4] ~= '' then
+  redis.call('XADD', KEYS[2], '*', 'reply', ARGV[4])
+  redis.call('PEXPIRE', KEYS[2], 60000)
+end
+if ARGV[6] == '1' then
+  local entry = redis.call('XRANGE', KEYS[1], ARGV[3], ARGV[3])[1]
+  if entry then redis.call('XADD', KEYS[4], 'MAXLEN', '~', 1000, '*', 'job', entry[2][2]) end
+end
+redis.call('XACK', KEYS[1], ARGV[1], ARGV[3])
+redis.call('XDEL', KEYS[1], ARGV[3])
+redis.call('DEL', KEYS[3])
+return 'done'

@@ -1,0 +1,151 @@
+"""What travels between the API and the workers: small structs as msgpack. No pickle, no torch, no HTTP.
+
+A request is answered by any number of `Chunk` and then exactly one `Done` or `Failure`.
+"""
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+
+
+class Array(msgspec.Struct, frozen=True, array_like=True):
+    """A numpy array on the wire: raw little-endian bytes, C order."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes
+
+    @classmethod
+    def pack(cls, array: NDArray[np.generic]) -> "Array":
+        """Copies `array` into a message; dtypes uint8, int64, float32 and float64."""
+        dtype = _LITTLE[array.dtype.name]
+        return cls(array.dtype.name, array.shape, np.ascontiguousarray(array, dtype=dtype).tobytes())
+
+    def unpack(self) -> NDArray[np.generic]:
+        """The array, read-only. Raises ValueError when the bytes do not fit the shape."""
+        if self.dtype not in _LITTLE:
+            raise ValueError(f"dtype {self.dtype!r} is not one of {', '.join(_LITTLE)}")
+        return np.frombuffer(self.data, dtype=_LITTLE[self.dtype]).reshape(self.shape)
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One accepted `POST /generate`, complete: nothing in it is left to defaults."""
+
+    id: str
+    reply_to: str
+    model: str
+    num_samples: int
+    seed: int
+    length: int
+    prefix: Array | None
+    temperature: float
+    output: str
+    stream: bool
+    session_id: str | None  # where the final state goes
+    resume: bool  # ... and whether the first state comes from there
+    ttl_ms: int | None  # None: as the session has it
+    timeout_ms: int
+
+
+class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
+    """Steps of a stream; `position` is that after the last of them."""
+
+    id: str
+    position: int
+    values: Array  # (num_samples, steps, size)
+
+
+class Done(msgspec.Struct, frozen=True, tag="done", kw_only=True):
+    """The end of a request that succeeded; a stream has had its values before."""
+
+    id: str
+    fingerprint: str
+    seed: int
+    position: int
+    values: Array | None  # (num_samples, length, size)
+    queue_ms: float
+    generate_ms: float
+
+
+class Failure(msgspec.Struct, frozen=True, tag="failure"):
+    """The end of a request that failed; the fields of the HTTP error body."""
+
+    id: str
+    type: str
+    message: str
+    param: str | None
+    code: int
+
+
+Reply = Chunk | Done | Failure
+
+
+class Observation(msgspec.Struct, frozen=True):
+    """What a value of a sequence is."""
+
+    kind: str
+    classes: int | None
+    low: float | None
+    high: float | None
+    dtype: str
+
+
+class Image(msgspec.Struct, frozen=True):
+    """Extent of a whole sequence as an image, row major."""
+
+    height: int
+    width: int
+    channels: int
+
+
+class ModelInfo(msgspec.Struct, frozen=True):
+    """A model as a worker publishes it; the API checks requests against this."""
+
+    name: str
+    fingerprint: str
+    description: str
+    parameters: int
+    length: int
+    size: int
+    observation: Observation
+    modality: str
+    image: Image | None
+    encoder: str
+    state_bytes: int
+    max_temperature: float
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
+    """A live worker: what it serves and what it has done so far."""
+
+    worker: str
+    models: dict[str, ModelInfo]
+    failed: dict[str, str]  # name -> what is wrong with that checkpoint
+    running: int
+    generated_steps: int
+    passes: int
+    rows: int
+    row_buckets: list[int]  # passes with at most ROW_BOUNDS[i] rows, not cumulative
+
+
+ROW_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
+
+
+class SessionHead(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session is, beside the bytes of its state."""
+
+    model: str
+    fingerprint: str
+    seed: int
+    position: int
+    num_samples: int
+    state_bytes: int
+    ttl_ms: int
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode_request = msgspec.msgpack.Decoder(Request).decode
+decode_reply = msgspec.msgpack.Decoder(Reply).decode
+decode_heartbeat = msgspec.msgpack.Decoder(Heartbeat).decode
+decode_head = msgspec.msgpack.Decoder(SessionHead).decode
