@@ -1,7 +1,7 @@
 """Batches of binarised images. What is in a batch is a pure function of the seed and the step.
 
-That is why an interrupted training can go on anywhere: there is no random state to restore. Nothing here knows
-about models; images go in, sequences of shape (batch, length, size) come out.
+That is why an interrupted training can go on anywhere: there is no random state to restore. Nothing here
+knows about models; images go in, sequences of shape (batch, length, size) come out.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def binarise(grey: Tensor, random: torch.Generator) -> Tensor:
 
 
 class Batches:
-    """Training batches: every epoch in an order of its own, binarised anew each time (dynamic binarisation)."""
+    """Training batches: every epoch in its own order, binarised anew each time (dynamic binarisation)."""
 
     def __init__(self, sequences: Tensor, batch_size: int, seed: int) -> None:
         if batch_size > len(sequences):

@@ -81,18 +81,22 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     Raises: RecipeError naming the file and every wrong field.
     """
     try:
-        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise RecipeError(f"cannot read recipe {path}: {error.strerror or error}") from error
-    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
-        raise RecipeError(f"{path} is not valid TOML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path} is not a text file: {error}") from error
+    return parse_toml(text, str(path), overrides)
+
+
+def parse_toml(text: str, source: str = "the recipe", overrides: Iterable[str] = ()) -> Recipe:
+    """Check the text of a recipe. Raises: RecipeError naming `source` and every wrong field."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{source} is not valid TOML: {error}") from error
     for override in overrides:
         _override(document, override)
-    return parse_recipe(document, str(path))
-
-
-def parse_recipe(document: dict[str, Any], source: str = "recipe") -> Recipe:
-    """Check a parsed document. Raises: RecipeError naming `source` and every wrong field."""
     try:
         return Recipe.model_validate(document)
     except ValidationError as error:

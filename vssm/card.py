@@ -1,0 +1,64 @@
+"""Model cards: the README.md of a checkpoint says what it was trained on, how, and what was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vssm.recipe import Recipe, to_toml
+
+_BEGIN, _END = "<!-- measured -->", "<!-- /measured -->"
+
+_CARD = """\
+# {description}
+
+A variational state space model (VSSM): a VAE whose encoder and decoder are state space models, so that a
+whole sequence is generated in one parallel pass.
+
+    import vssm
+    model = vssm.load("path/to/this/folder")
+    values = model.generate(num_samples=16, length={length}, seed=0).values
+
+## Data
+
+{dataset}, training split, without the last {validation:,} examples, which are held out for validation;
+dynamic binarisation (each pixel is 1 with probability grey / 255, drawn anew each time).
+
+## Measured
+
+{begin}
+Validation bound at step {step:,} of {steps:,} (averaged weights): negative ELBO {bound:.2f} nats per
+sequence. Not yet evaluated on the test split: `vssm evaluate FOLDER --card`.
+{end}
+
+## Recipe
+
+```toml
+{recipe}```
+"""
+
+
+def training_card(recipe: Recipe, step: int, bound: float) -> str:
+    """Return the card of a checkpoint from training: `bound` is the validation ELBO (nats) at `step`."""
+    return _CARD.format(
+        description=recipe.model.description,
+        length=recipe.model.length,
+        dataset=recipe.data.dataset,
+        validation=recipe.data.validation_examples,
+        begin=_BEGIN,
+        end=_END,
+        step=step,
+        steps=recipe.training.steps,
+        bound=-bound,
+        recipe=to_toml(recipe),
+    )
+
+
+def write_measured(folder: Path, text: str) -> None:
+    """Replace what a checkpoint's card says was measured; a card without that part gets it at its end."""
+    path = folder / "README.md"
+    card = path.read_text(encoding="utf-8") if path.exists() else "# Model\n"
+    if _BEGIN not in card or _END not in card:
+        card = f"{card.rstrip()}\n\n## Measured\n\n{_BEGIN}\n{_END}\n"
+    before, _, rest = card.partition(_BEGIN)
+    after = rest.partition(_END)[2]
+    path.write_text(f"{before}{_BEGIN}\n{text.strip()}\n{_END}{after}", encoding="utf-8")

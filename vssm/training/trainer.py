@@ -1,0 +1,141 @@
+"""One training step, and everything that it changes.
+
+`Trainer.tensors()` is the whole state of a training between two steps: giving it to `Trainer.restore()` goes
+on with the same bits. Randomness is not part of it: all of it is a pure function of the seed and the step.
+The trainer knows nothing about files, data sets and displays.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vssm.batches import Batches, derive_seed
+from vssm.model import VSSM
+from vssm.recipe import Recipe, TrainingSettings
+
+_BETA1 = 0.9
+
+
+class Metrics(NamedTuple):
+    """Means over a number of steps or examples, in nats per sequence (`gradient_norm`: of their mean)."""
+
+    bound: float
+    log_likelihood: float
+    kl: tuple[float, ...]  # of each level
+    gradient_norm: float
+
+
+def learning_rate(step: int, settings: TrainingSettings) -> float:
+    """Return the learning rate of a step: a linear warm-up, then half a cosine down to 0."""
+    if step < settings.warmup_steps:
+        return settings.learning_rate * (step + 1) / settings.warmup_steps
+    left = (settings.steps - step) / max(1, settings.steps - settings.warmup_steps)
+    return settings.learning_rate * 0.5 * (1 - math.cos(math.pi * left))
+
+
+def kl_weight(step: int, settings: TrainingSettings) -> float:
+    """Return the weight of the KL term at a step: from `kl_warmup_start` to 1 over `kl_warmup_steps`."""
+    risen = min(1.0, step / settings.kl_warmup_steps) if settings.kl_warmup_steps else 1.0
+    return settings.kl_warmup_start + (1 - settings.kl_warmup_start) * risen
+
+
+class Trainer:
+    """A model, its averaged copy and its optimiser, `step` steps into a recipe."""
+
+    def __init__(self, recipe: Recipe, batches: Batches, device: str = "cpu") -> None:
+        self.settings, self.device, self.step = recipe.training, device, 0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(self.settings.seed, "initialisation"))
+            self.model = VSSM(recipe.model).to(device).train()
+        self.averaged = copy.deepcopy(self.model).eval().requires_grad_(False)
+        self._optimizer = _optimizer(self.model, self.settings)
+        self._batches = batches
+        self._noise = torch.Generator(device)
+        self._parameters = list(self.model.parameters())
+        self._averages = list(self.averaged.parameters())
+        # steps, bound, log-likelihood, gradient norm and the KL of each level, summed since the last metrics
+        self._sums = torch.zeros(4 + len(recipe.model.levels), dtype=torch.float64, device=device)
+
+    def advance(self) -> None:
+        """Do one step."""
+        x = self._batches.batch(self.step).to(self.device)  # (B, T, size)
+        self._noise.manual_seed(derive_seed(self.settings.seed, "noise", self.step))
+        elbo = self.model.elbo(x, generator=self._noise, free_bits=self.settings.free_bits)
+        weight = kl_weight(self.step, self.settings)
+        objective = weight * elbo.nats + (1 - weight) * elbo.log_likelihood  # (B,)
+        self._optimizer.zero_grad()
+        (-objective.mean()).backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self._parameters, self.settings.gradient_clip)
+        self._update()
+        with torch.no_grad():
+            means = [elbo.nats.mean(), elbo.log_likelihood.mean(), norm, *elbo.kl.mean(0)]
+            self._sums += torch.stack([torch.ones_like(norm), *means])
+        self.step += 1
+
+    @torch.no_grad()
+    def _update(self) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, self.settings)
+        self._optimizer.step()
+        decay = min(self.settings.ema_decay, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(self._averages, self._parameters, 1 - decay)
+
+    def is_finite(self) -> bool:
+        """Tell whether every bound and gradient since the last metrics was finite."""
+        return bool(self._sums.isfinite().all())
+
+    def take_metrics(self) -> Metrics:
+        """Return the means of the steps since the last call, and begin anew."""
+        steps, bound, log_likelihood, norm, *kl = self._sums.tolist()
+        self._sums.zero_()
+        return Metrics(
+            bound / steps, log_likelihood / steps, tuple(level / steps for level in kl), norm / steps
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all tensors that a step changes, by name (not copies)."""
+        named = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        named |= {f"averaged.{name}": tensor for name, tensor in self.averaged.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            state = self._optimizer.state[parameter]
+            named |= {f"optimizer.{part}.{name}": tensor for part, tensor in state.items()}
+        return named | {"sums": self._sums}
+
+    @torch.no_grad()
+    def restore(self, step: int, tensors: dict[str, Tensor]) -> None:
+        """Set everything from the `tensors()` that another trainer of the same recipe had at `step`.
+
+        Raises: KeyError for a missing tensor, RuntimeError for one of another shape.
+        """
+        self.step = step
+        for name, parameter in self.model.named_parameters():
+            parts = ("step", "exp_avg", "exp_avg_sq")
+            stored = {part: tensors[f"optimizer.{part}.{name}"] for part in parts}
+            self._optimizer.state[parameter] = {part: value.to(self.device) for part, value in stored.items()}
+        self.model.load_state_dict(_with_prefix("model.", tensors))
+        self.averaged.load_state_dict(_with_prefix("averaged.", tensors))
+        self._sums.copy_(tensors["sums"])
+
+
+def _with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.AdamW:
+    """AdamW with weight decay on matrices only."""
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    betas = (_BETA1, settings.adam_beta2)
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, fused=True)
+    for parameter in parameters:  # what AdamW makes at its first step, so that step 0 has a whole state too
+        moments = {part: torch.zeros_like(parameter) for part in ("exp_avg", "exp_avg_sq")}
+        optimizer.state[parameter] = {"step": torch.zeros((), device=parameter.device), **moments}
+    return optimizer
