@@ -1,0 +1,148 @@
+"""Checkpoints: a folder with config.json, model.safetensors and a model card (README.md). Never pickle.
+
+config.json is {"format_version": 1, "config": {...ModelConfig...}}. Loading builds the networks on the meta device and then
+demands exactly their names, shapes and dtypes, so a folder that does not fit is refused before memory is taken.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import blake2b
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vssm.config import ModelConfig
+
+if TYPE_CHECKING:
+    from vssm.model import VSSM
+
+FORMAT_VERSION = 1
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message says what is wrong and what would be right."""
+
+
+def shipped_folder() -> Path:
+    """Where the checkpoints that come with the package lie, one folder a name."""
+    return Path(str(files("vssm"))) / "checkpoints"
+
+
+def shipped_models() -> list[str]:
+    """Names of the checkpoints that come with the package."""
+    folder = shipped_folder()
+    return sorted(p.parent.name for p in folder.glob(f"*/{CONFIG}")) if folder.is_dir() else []
+
+
+def locate(name_or_folder: str | Path) -> Path:
+    """The folder of a shipped name, or a folder given by its path; raises CheckpointError."""
+    shipped = shipped_models()
+    if str(name_or_folder) in shipped:
+        return shipped_folder() / str(name_or_folder)
+    folder = Path(name_or_folder).expanduser()
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"no model named {str(name_or_folder)!r}: give a shipped name ({', '.join(shipped) or 'none here'}) "
+            f"or a folder with {CONFIG} and {WEIGHTS}"
+        )
+    return folder
+
+
+def save(model: VSSM, folder: str | Path, card: str | None = None) -> None:
+    """Write config and weights (and a model card) into `folder`, which is made if need be."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {"format_version": FORMAT_VERSION, "config": model.config.model_dump(mode="json")}
+    (folder / CONFIG).write_text(json.dumps(document, indent=2) + "\n")
+    weights = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    save_file(weights, folder / WEIGHTS)
+    if card is not None:
+        (folder / CARD).write_text(card)
+
+
+def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> VSSM:
+    """The model of a shipped name or a checkpoint folder, ready to generate on `device`; raises CheckpointError."""
+    from vssm.model import VSSM
+
+    folder = locate(name_or_folder)
+    config = _read_config(folder / CONFIG)
+    with torch.device("meta"):
+        model = VSSM(config)
+    expected = model.state_dict()
+    model.load_state_dict(_read_weights(folder / WEIGHTS, expected), strict=True, assign=True)
+    model.requires_grad_(False)
+    return model.to(device).eval()
+
+
+def fingerprint_of(config: ModelConfig, weights: Mapping[str, Tensor]) -> str:
+    """blake2b-256 of the config (without its description) and all weights by name, 64 hex digits."""
+    digest = blake2b(digest_size=32)
+    digest.update(
+        json.dumps(config.model_dump(mode="json", exclude={"description"}), sort_keys=True).encode()
+    )
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        digest.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _read_config(path: Path) -> ModelConfig:
+    try:
+        document = json.loads(path.read_text())
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(document, dict) or set(document) != {"format_version", "config"}:
+        raise CheckpointError(f"{path} must hold exactly 'format_version' and 'config'")
+    if document["format_version"] != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format version {document['format_version']!r}; this release reads version {FORMAT_VERSION}"
+        )
+    try:
+        return ModelConfig.model_validate(document["config"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(p) for p in first["loc"])
+        raise CheckpointError(f"{path}: {place}: {first['msg']}") from None
+
+
+def _read_weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = set(file.keys())
+            if names != set(expected):
+                raise CheckpointError(f"{path} {_names_differ(names, set(expected))}")
+            for name, tensor in expected.items():
+                _check_tensor(path, name, file.get_slice(name), tensor)
+            return {name: file.get_tensor(name) for name in expected}
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing") from None
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is truncated or not a safetensors file: {error}") from None
+
+
+def _names_differ(names: set[str], expected: set[str]) -> str:
+    missing, surplus = sorted(expected - names), sorted(names - expected)
+    parts = [f"lacks {missing[0]!r} ({len(missing)} missing)"] if missing else []
+    parts += [f"has the unknown {surplus[0]!r} ({len(surplus)} unknown)"] if surplus else []
+    return f"{' and '.join(parts)}: weights and config do not belong together"
+
+
+def _check_tensor(path: Path, name: str, found: Any, expected: Tensor) -> None:
+    if found.get_dtype() != "F32":
+        raise CheckpointError(f"{path}: {name} has dtype {found.get_dtype()}, needed is F32")
+    if tuple(found.get_shape()) != tuple(expected.shape):
+        raise CheckpointError(
+            f"{path}: {name} has shape {tuple(found.get_shape())}, needed is {tuple(expected.shape)}"
+        )

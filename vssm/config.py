@@ -1,0 +1,120 @@
+"""`ModelConfig`: everything that decides a model's networks, as it stands in a checkpoint's config.json."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Width = Annotated[int, Field(ge=1, le=16384)]
+Layers = Annotated[int, Field(ge=0, le=256)]
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Bernoulli(_Config):
+    """Each value 0 or 1."""
+
+    kind: Literal["bernoulli"] = "bernoulli"
+
+
+class Categorical(_Config):
+    """Each value one of `classes` integers."""
+
+    kind: Literal["categorical"] = "categorical"
+    classes: int = Field(ge=2, le=65536)
+
+
+class Gaussian(_Config):
+    """Each value a real number; its scale is learned per channel."""
+
+    kind: Literal["gaussian"] = "gaussian"
+
+
+class GaussianLevel(_Config):
+    """`size` normal latents a step; the prior is N(0, I), or depends on the level below."""
+
+    kind: Literal["gaussian"] = "gaussian"
+    size: Width
+    layers: Layers = 2
+
+
+class CategoricalLevel(_Config):
+    """`groups` one-hot latents of `classes` a step, uniform prior, straight-through Gumbel-softmax (the paper's)."""
+
+    kind: Literal["categorical"] = "categorical"
+    groups: Width
+    classes: int = Field(ge=2, le=4096)
+    layers: Layers = 2
+    relaxation: float = Field(
+        default=1.0, gt=0.0, description="temperature of the Gumbel-softmax in training"
+    )
+
+
+class Encoder(_Config):
+    """q(z | x). Causal: q(z_t | x_{1..t}), with state; bidirectional: q(z_t | x_{1..T}), without.
+
+    `sees_noise` makes the causal posterior autoregressive, q(z_t | x_{1..t}, z_{<t}): the encoder also reads the
+    noise that made the earlier Gaussian latents, which is known beforehand, so training stays one parallel pass.
+    """
+
+    kind: Literal["causal", "bidirectional"] = "causal"
+    width: Width
+    state: Width
+    layers: Layers
+    sees_noise: bool = False
+
+    @model_validator(mode="after")
+    def _noise_needs_causal(self) -> Encoder:
+        if self.sees_noise and self.kind != "causal":
+            raise ValueError("sees_noise needs kind = 'causal'")
+        return self
+
+
+class Decoder(_Config):
+    """p(x | z): width and state size of the stacks of all levels; `linear` leaves only linear maps."""
+
+    width: Width
+    state: Width
+    linear: bool = False
+
+
+class Image(_Config):
+    """How a whole sequence reads as a picture, row by row."""
+
+    height: Width
+    width: Width
+    channels: Literal[1, 3] = 1
+
+
+Level = Annotated[GaussianLevel | CategoricalLevel, Field(discriminator="kind")]
+Observation = Annotated[Bernoulli | Categorical | Gaussian, Field(discriminator="kind")]
+
+
+class ModelConfig(_Config):
+    """A VSSM: `length` steps of `size` values, latent levels from coarse to fine, an encoder and a decoder."""
+
+    description: str = ""
+    modality: Literal["image", "text", "series"] = "series"
+    length: int = Field(
+        ge=1, le=2**31, description="the model's own length in steps, the default of generation"
+    )
+    size: Width
+    image: Image | None = None
+    observation: Observation
+    levels: tuple[Level, ...] = Field(min_length=1, max_length=16)
+    encoder: Encoder
+    decoder: Decoder
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ModelConfig:
+        image = self.image
+        if image and image.height * image.width * image.channels != self.length * self.size:
+            raise ValueError("image height x width x channels must equal length x size")
+        if (self.modality == "image") != (image is not None):
+            raise ValueError("image is given exactly when modality is 'image'")
+        if self.modality == "text" and (self.size != 1 or self.observation.kind != "categorical"):
+            raise ValueError("modality 'text' needs size 1 and a categorical observation")
+        return self

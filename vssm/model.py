@@ -1,0 +1,260 @@
+"""The variational state space model: networks, evidence lower bound and importance-weighted bound.
+
+    x  observations  (B, T, size)        e  encoder features  (B, T, E)
+    z  latents       (B, T, Z) a level   d  decoder features  (B, T, D) after a level
+
+    prior      p(z) = prod_t p(z_t)                          iid at the lowest level
+    decoder    p(x | z) = prod_t p(x_t | z_{1..t})           a causal stack of SSM blocks
+    encoder    q(z_t | x_{1..t}) or q(z_t | x_{1..T})        causal or bidirectional
+    ELBO       E_q[log p(x | z)] - KL(q(z | x) || p(z))      nats per sequence
+
+Source: Lambrechts, Claes, Geurts, Ernst, "Parallelizing autoregressive generation with variational state space
+models", 2024. With several levels, level k's prior reads the decoder below it, so a pass over the levels stays parallel
+in time. This module knows nothing about seeds, sessions or windows; `generation` does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vssm import generation
+from vssm.checkpoint import fingerprint_of
+from vssm.config import GaussianLevel, ModelConfig
+from vssm.generation import Advance, Generated, Output, Window
+from vssm.latents import Draw, Latent, build_latent
+from vssm.observations import build_observation
+from vssm.ssm import Bidirectional, Linear, Stack
+from vssm.state import State
+
+MAX_TEMPERATURE = 10.0
+
+
+@dataclass(frozen=True)
+class Elbo:
+    """Terms of the bound in nats; `nats` (B,) is log_likelihood (B,) minus the sum of kl (B, levels).
+
+    `objective` (B,) is what training maximises: the bound with the KL weighted and floored by free bits.
+    """
+
+    log_likelihood: Tensor
+    kl: Tensor
+    objective: Tensor
+
+    @property
+    def nats(self) -> Tensor:
+        return self.log_likelihood - self.kl.sum(-1)
+
+
+class Level(nn.Module):
+    """One latent level with the decoder stack above it."""
+
+    def __init__(self, model: ModelConfig, index: int) -> None:
+        super().__init__()
+        level, decoder = model.levels[index], model.decoder
+        self.latent: Latent = build_latent(level, model.encoder.width, decoder.width, lowest=index == 0)
+        self.inject = Linear(self.latent.size, decoder.width)
+        self.stack = Stack(decoder.width, decoder.state, level.layers, decoder.linear)
+
+    def decode(
+        self, z: Tensor, d: Tensor | None, state: Tensor, last: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """z (B, T, Z) and the features below -> features (B, T, D), state (B, L, 2N)."""
+        u = self.inject(z)
+        features: tuple[Tensor, Tensor] = self.stack(u if d is None else d + u, state, last)
+        return features
+
+
+class VSSM(nn.Module):
+    """A variational state space model, freshly initialised from torch's default generator."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        encoder = config.encoder
+        self.observation = build_observation(config)
+        self.noise_size = (
+            sum(v.size for v in config.levels if isinstance(v, GaussianLevel)) if encoder.sees_noise else 0
+        )
+        self.embed = Linear(self.observation.feature_size + self.noise_size, encoder.width)
+        stack = Stack if encoder.kind == "causal" else Bidirectional
+        self.encoder = stack(encoder.width, encoder.state, encoder.layers)
+        self.levels = nn.ModuleList(Level(config, k) for k in range(len(config.levels)))
+
+    # -- the two halves ------------------------------------------------------------------------------------------
+
+    def encode(
+        self,
+        x: Tensor,
+        noise: Tensor | None,
+        before: Tensor | None,
+        state: Tensor | None,
+        last: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Encoder features (B, T, E) of x (B, T, size), and the encoder's state.
+
+        `noise` (B, T, Zg) made the Gaussian latents of these steps and `before` (B, Zg) those of the step before them; both
+        are read only by an encoder that sees noise. `state` None means the start of the sequence.
+        """
+        features = self.observation.embed(x)
+        if self.noise_size and noise is not None:
+            first = noise.new_zeros(noise.shape[0], 1, noise.shape[2]) if before is None else before[:, None]
+            features = torch.cat([features, torch.cat([first, noise[:, :-1]], dim=1)], dim=-1)
+        embedded = self.embed(features)
+        if isinstance(self.encoder, Bidirectional):
+            return self.encoder(embedded), None
+        start = self.encoder.start(x.shape[0], embedded) if state is None else state
+        e, state = self.encoder(embedded, start, last)
+        return e, state
+
+    def decode(self, z: Sequence[Tensor]) -> Tensor:
+        """Parameters (B, T, size, P) of p(x | z) for latents of all levels, from the start of the sequence."""
+        d: Tensor | None = None
+        for level, z_k in zip(self.levels, z, strict=True):
+            d, _ = level.decode(z_k, d, level.stack.start(z_k.shape[0], z_k))
+        assert d is not None
+        return self.observation.params(d)
+
+    def infer(self, x: Tensor, noise: Sequence[Tensor]) -> tuple[list[Draw], Tensor]:
+        """Posterior draws of every level (coarse to fine) and the features (B, T, D) they decode to."""
+        e = self._posterior_features(x, noise)
+        d: Tensor | None = None
+        draws = []
+        for k, level in enumerate(self.levels):
+            draw = self._posterior(k, e, d, noise)
+            d, _ = level.decode(draw.z, d, level.stack.start(x.shape[0], draw.z))
+            draws.append(draw)
+        assert d is not None
+        return draws, d
+
+    def _posterior_features(self, x: Tensor, noise: Sequence[Tensor]) -> Tensor:
+        return self.encode(x, self.gaussian_noise(noise), None, None)[0]
+
+    def _posterior(self, k: int, e: Tensor, d: Tensor | None, noise: Sequence[Tensor]) -> Draw:
+        return self.levels[k].latent.posterior(e, d, noise[k])
+
+    def gaussian_noise(self, noise: Sequence[Tensor]) -> Tensor | None:
+        """The part of all levels' noise that an encoder with `sees_noise` reads, (B, T, Zg)."""
+        if not self.noise_size:
+            return None
+        seen = [n for n, v in zip(noise, self.config.levels, strict=True) if isinstance(v, GaussianLevel)]
+        return torch.cat(seen, dim=-1)
+
+    # -- bounds --------------------------------------------------------------------------------------------------
+
+    def draw_noise(self, x: Tensor, generator: torch.Generator | None = None) -> list[Tensor]:
+        """Base noise of every level for x (B, T, size), for training and evaluation."""
+        like = self.embed.weight
+        return [v.latent.draw_noise((x.shape[0], x.shape[1]), like, generator) for v in self.levels]
+
+    def elbo(
+        self,
+        x: Tensor,
+        generator: torch.Generator | None = None,
+        free_bits: float = 0.0,
+        kl_weight: float = 1.0,
+    ) -> Elbo:
+        """A one-sample estimate of the evidence lower bound of x (B, T, size); terms in nats per sequence.
+
+        `free_bits` (nats per level and step, of the batch mean) and `kl_weight` change only `objective`.
+        """
+        draws, d = self.infer(x, self.draw_noise(x, generator))
+        log_likelihood = self.observation.log_prob(self.observation.params(d), x).sum(1)
+        kl = torch.stack([draw.kl for draw in draws], dim=-1)  # (B, T, levels)
+        floor = (free_bits - kl.mean(0)).clamp(min=0.0).sum() if free_bits else 0.0
+        objective = log_likelihood - kl_weight * (kl.sum((1, 2)) + floor)
+        return Elbo(log_likelihood, kl.sum(1), objective)
+
+    def log_weight(self, x: Tensor, noise: Sequence[Tensor]) -> Tensor:
+        """log p(x, z) - log q(z | x) (B,) of the latents that `noise` gives; its exponential has mean p(x)."""
+        draws, d = self.infer(x, noise)
+        log_likelihood = self.observation.log_prob(self.observation.params(d), x).sum(1)
+        return log_likelihood - sum(draw.log_ratio.sum(1) for draw in draws)
+
+    def log_likelihood(
+        self, x: Tensor, num_importance_samples: int = 64, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """The importance-weighted bound on log p(x) with K samples (Burda et al., 2016), (B,) nats, without gradient."""
+        with torch.no_grad():
+            weights = [
+                self.log_weight(x, self.draw_noise(x, generator)) for _ in range(num_importance_samples)
+            ]
+            return torch.logsumexp(torch.stack(weights), dim=0) - math.log(num_importance_samples)
+
+    # -- generation ----------------------------------------------------------------------------------------------
+
+    def start(self, num_samples: int = 1, seed: int = 0) -> State:
+        """The state of `num_samples` sequences before their first step."""
+        return generation.start(self, num_samples, seed)
+
+    def advance(self, windows: Sequence[Window]) -> list[Advance]:
+        """Advance every window's sequences by its steps, all in one parallel pass; see `generation.advance`."""
+        return generation.advance(self, windows)
+
+    def generate(
+        self,
+        num_samples: int | None = None,
+        length: int | None = None,
+        seed: int | None = None,
+        prefix: Any = None,
+        state: State | None = None,
+        temperature: float = 1.0,
+        output: Output = "sample",
+    ) -> Generated:
+        """Generate `length` steps: from the start, after a `prefix` (steps, size), or resumed from a `state`.
+
+        Returns values (num_samples, length, size) and the state to resume from. `num_samples` and `seed` belong to a new
+        sequence (default 1 and 0); a state brings its own. A prefix is observed before generation, after a state's
+        steps too. `length` defaults to what is left of the model's own length.
+        Raises ValueError (ObservationError, StateError) for what does not fit.
+        """
+        return generation.generate(self, num_samples, length, seed, prefix, state, temperature, output)
+
+    def stream(self, chunk_steps: int = 256, **arguments: Any) -> Iterator[Generated]:
+        """`generate` in chunks of `chunk_steps`: the same values, as they are made; every chunk can be resumed from."""
+        return generation.stream(self, chunk_steps, **arguments)
+
+    def condition(
+        self, prefix: Any, num_samples: int = 1, seed: int = 0, state: State | None = None
+    ) -> State:
+        """The state after observing `prefix` (steps, size), from the start or after a `state`."""
+        return generation.condition(self, prefix, num_samples, seed, state)
+
+    # -- description ---------------------------------------------------------------------------------------------
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of config and weights, 64 hex digits; taken once, so of the weights at that moment."""
+        return fingerprint_of(self.config, self.state_dict())
+
+    @property
+    def device(self) -> torch.device:
+        return self.embed.weight.device
+
+    def check_observed(self, values: Any) -> np.ndarray[Any, Any]:
+        """Observed values as an array (steps, size); raises ObservationError saying what is allowed."""
+        return self.observation.check(values)
+
+    def info(self) -> dict[str, Any]:
+        """What an interface needs to know of this model, as JSON-able values."""
+        config = self.config
+        return {
+            "fingerprint": self.fingerprint,
+            "description": config.description,
+            "parameters": sum(p.numel() for p in self.parameters()),
+            "length": config.length,
+            "size": config.size,
+            "observation": self.observation.describe(),
+            "modality": config.modality,
+            "image": config.image.model_dump() if config.image else None,
+            "encoder": config.encoder.kind,
+            "state_bytes": self.start().tensor_bytes,
+            "max_temperature": MAX_TEMPERATURE,
+        }

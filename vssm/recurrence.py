@@ -1,0 +1,174 @@
+"""The linear recurrence h_t = a_t * h_{t-1} + b_t: the only thing in a VSSM that goes across time.
+
+    a   gate    (N,) time-invariant, or (B, T, N) per step; real or complex
+    b   input   (B, T, N)
+    h0  state before the first step (B, N), zeros when absent
+    h   states  (B, T, N); the last one is the state to continue from
+
+Sequential in time everywhere, so the values do not depend on where a sequence is cut. The compiled kernels
+(CPU) use no fused multiply-adds and no reassociation; they run over rows in parallel and over channels in SIMD.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+_SERIAL_ELEMENTS = 1 << 18  # below this the kernel is done before a second thread has woken up
+
+
+def linear_recurrence(a: Tensor, b: Tensor, h0: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """All states h (B, T, N) and the last one (B, N) of h_t = a_t * h_{t-1} + b_t; differentiable.
+
+    `a` is (N,) or (B, T, N), and of one dtype with `b` (float32, float64, complex64 or complex128).
+    With T = 0 the last state is `h0`. Raises ValueError for shapes or dtypes that do not fit.
+    """
+    h0 = _checked(a, b, h0)
+    if b.shape[1] == 0 or b.shape[0] == 0:
+        return b, h0
+    h: Tensor
+    if b.device.type == "cpu":
+        h = _Compiled.apply(a, b, h0)  # type: ignore[no-untyped-call]
+    else:
+        h = _loop(a, b, h0)
+    return h, h[:, -1]
+
+
+def linear_recurrence_reference(a: Tensor, b: Tensor, h0: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The recurrence as its formula reads, one torch operation a step; any device, differentiable by torch."""
+    h0 = _checked(a, b, h0)
+    if b.shape[1] == 0:
+        return b, h0
+    h = _loop(a, b, h0)
+    return h, h[:, -1]
+
+
+def _loop(a: Tensor, b: Tensor, h0: Tensor) -> Tensor:
+    h, states = h0, []
+    for t in range(b.shape[1]):
+        h = (a if a.dim() == 1 else a[:, t]) * h + b[:, t]
+        states.append(h)
+    return torch.stack(states, dim=1)
+
+
+def _checked(a: Tensor, b: Tensor, h0: Tensor | None) -> Tensor:
+    if b.dim() != 3:
+        raise ValueError(f"b must be (batch, time, channels), not {tuple(b.shape)}")
+    if a.shape not in (b.shape[2:], b.shape):
+        raise ValueError(f"a must be {tuple(b.shape[2:])} or {tuple(b.shape)}, not {tuple(a.shape)}")
+    h0 = b.new_zeros(b.shape[0], b.shape[2]) if h0 is None else h0
+    if h0.shape != (b.shape[0], b.shape[2]):
+        raise ValueError(f"h0 must be {(b.shape[0], b.shape[2])}, not {tuple(h0.shape)}")
+    if not (a.dtype == b.dtype == h0.dtype):
+        raise ValueError(f"a, b and h0 must share one dtype, not {a.dtype}, {b.dtype}, {h0.dtype}")
+    return h0
+
+
+class _Compiled(torch.autograd.Function):
+    """Forward and backward by the compiled kernels; the gradient runs the same recurrence back in time."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, h0: Tensor) -> Tensor:
+        h = torch.empty_like(b, memory_format=torch.contiguous_format)
+        arrays = [_array(a), _array(b), _array(h0), h.numpy()]
+        kernel = _forward_fixed if a.dim() == 1 else _forward_gated
+        _over_rows(kernel, arrays, shared=1 if a.dim() == 1 else 0)
+        ctx.save_for_backward(a, h0, h)
+        return h
+
+    @staticmethod
+    def backward(ctx: Any, grad_h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        a, h0, h = ctx.saved_tensors
+        g = torch.empty_like(h)
+        fixed = a.dim() == 1
+        kernel = _backward_fixed if fixed else _backward_gated
+        _over_rows(kernel, [_array(a.conj()), _array(grad_h), g.numpy()], shared=1 if fixed else 0)
+        gate = a if fixed else a[:, 0]
+        grad_h0 = gate.conj() * g[:, 0]
+        before = torch.cat([h0[:, None], h[:, :-1]], dim=1)
+        grad_a = (g * before.conj()).sum((0, 1)) if fixed else g * before.conj()
+        return grad_a, g, grad_h0
+
+
+def _array(x: Tensor) -> np.ndarray[Any, Any]:
+    array: np.ndarray[Any, Any] = x.detach().resolve_conj().contiguous().numpy()
+    return array
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="recurrence")
+
+
+def _over_rows(kernel: Any, arrays: list[np.ndarray[Any, Any]], shared: int) -> None:
+    """Run `kernel` on slices of rows, one a thread; the first `shared` arrays have no row dimension."""
+    rows, threads = arrays[-1].shape[0], torch.get_num_threads()
+    if threads == 1 or rows == 1 or arrays[-1].size < _SERIAL_ELEMENTS:
+        kernel(*arrays)
+        return
+    cuts = np.linspace(0, rows, min(threads, rows) + 1).astype(int)
+    parts = [
+        arrays[:shared] + [x[i:j] for x in arrays[shared:]] for i, j in zip(cuts, cuts[1:], strict=False)
+    ]
+    list(_pool(threads).map(lambda part: kernel(*part), parts))
+
+
+# Slices, not index pairs: without the wrap-around checks of h[r, t - 1, n] the inner loop becomes SIMD.
+
+
+@numba.njit(cache=True, nogil=True)
+def _forward_fixed(a, b, h0, h):  # type: ignore[no-untyped-def]
+    rows, steps, channels = b.shape
+    for r in range(rows):
+        before = h0[r]
+        for t in range(steps):
+            now, x = h[r, t], b[r, t]
+            for n in range(channels):
+                now[n] = a[n] * before[n] + x[n]
+            before = now
+
+
+@numba.njit(cache=True, nogil=True)
+def _forward_gated(a, b, h0, h):  # type: ignore[no-untyped-def]
+    rows, steps, channels = b.shape
+    for r in range(rows):
+        before = h0[r]
+        for t in range(steps):
+            now, x, gate = h[r, t], b[r, t], a[r, t]
+            for n in range(channels):
+                now[n] = gate[n] * before[n] + x[n]
+            before = now
+
+
+@numba.njit(cache=True, nogil=True)
+def _backward_fixed(a_conj, grad, g):  # type: ignore[no-untyped-def]
+    rows, steps, channels = grad.shape
+    for r in range(rows):
+        g[r, steps - 1] = grad[r, steps - 1]
+        after = g[r, steps - 1]
+        for back in range(steps - 1):
+            t = steps - 2 - back
+            now, x = g[r, t], grad[r, t]
+            for n in range(channels):
+                now[n] = a_conj[n] * after[n] + x[n]
+            after = now
+
+
+@numba.njit(cache=True, nogil=True)
+def _backward_gated(a_conj, grad, g):  # type: ignore[no-untyped-def]
+    rows, steps, channels = grad.shape
+    for r in range(rows):
+        g[r, steps - 1] = grad[r, steps - 1]
+        after = g[r, steps - 1]
+        for back in range(steps - 1):
+            t = steps - 2 - back
+            now, x, gate = g[r, t], grad[r, t], a_conj[r, t + 1]
+            for n in range(channels):
+                now[n] = gate[n] * after[n] + x[n]
+            after = now
