@@ -1,7 +1,7 @@
 """Checkpoints: a folder with config.json, model.safetensors and a model card (README.md). Never pickle.
 
-config.json is {"format_version": 1, "config": {...ModelConfig...}}. Loading builds the networks on the meta device and then
-demands exactly their names, shapes and dtypes, so a folder that does not fit is refused before memory is taken.
+config.json is {"format_version": 1, "config": {...ModelConfig...}}. Loading builds the networks on the meta device and
+then demands exactly their names, shapes and dtypes: a folder that does not fit is refused before memory is taken.
 """
 
 from __future__ import annotations
@@ -86,9 +86,7 @@ def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> VSSM
 def fingerprint_of(config: ModelConfig, weights: Mapping[str, Tensor]) -> str:
     """blake2b-256 of the config (without its description) and all weights by name, 64 hex digits."""
     digest = blake2b(digest_size=32)
-    digest.update(
-        json.dumps(config.model_dump(mode="json", exclude={"description"}), sort_keys=True).encode()
-    )
+    digest.update(json.dumps(config.model_dump(mode="json", exclude={"description"}), sort_keys=True).encode())
     for name in sorted(weights):
         tensor = weights[name].detach().cpu().contiguous()
         digest.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
@@ -143,6 +141,4 @@ def _check_tensor(path: Path, name: str, found: Any, expected: Tensor) -> None:
     if found.get_dtype() != "F32":
         raise CheckpointError(f"{path}: {name} has dtype {found.get_dtype()}, needed is F32")
     if tuple(found.get_shape()) != tuple(expected.shape):
-        raise CheckpointError(
-            f"{path}: {name} has shape {tuple(found.get_shape())}, needed is {tuple(expected.shape)}"
-        )
+        raise CheckpointError(f"{path}: {name} has shape {tuple(found.get_shape())}, needed is {tuple(expected.shape)}")

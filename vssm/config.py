@@ -48,9 +48,7 @@ class CategoricalLevel(_Config):
     groups: Width
     classes: int = Field(ge=2, le=4096)
     layers: Layers = 2
-    relaxation: float = Field(
-        default=1.0, gt=0.0, description="temperature of the Gumbel-softmax in training"
-    )
+    relaxation: float = Field(default=1.0, gt=0.0, description="temperature of the Gumbel-softmax in training")
 
 
 class Encoder(_Config):
@@ -98,9 +96,7 @@ class ModelConfig(_Config):
 
     description: str = ""
     modality: Literal["image", "text", "series"] = "series"
-    length: int = Field(
-        ge=1, le=2**31, description="the model's own length in steps, the default of generation"
-    )
+    length: int = Field(ge=1, le=2**31, description="the model's own length in steps, the default of generation")
     size: Width
     image: Image | None = None
     observation: Observation

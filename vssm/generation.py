@@ -107,18 +107,12 @@ def _check(model: VSSM, window: Window) -> None:
     if shapes != _state_shapes(model):
         raise StateError(f"this state holds tensors {shapes}, the model needs {_state_shapes(model)}")
     if window.length < 1 or state.position + window.length > MAX_POSITION:
-        raise ValueError(
-            f"a window's length must be at least 1 and end before position 2^48, not {window.length}"
-        )
+        raise ValueError(f"a window's length must be at least 1 and end before position 2^48, not {window.length}")
     if window.observed is not None:
         if not isinstance(model.encoder, Stack):
-            raise ObservationError(
-                "a prefix needs a model with a causal encoder; this one's is bidirectional"
-            )
+            raise ObservationError("a prefix needs a model with a causal encoder; this one's is bidirectional")
         if not state.encoder:
-            raise StateError(
-                "this state cannot take observed steps: steps were generated without keeping the encoder"
-            )
+            raise StateError("this state cannot take observed steps: steps were generated without keeping the encoder")
         if window.observed.shape != (window.length, model.config.size):
             raise ObservationError(
                 f"observed values must be of shape {(window.length, model.config.size)}, not {window.observed.shape}"
@@ -147,13 +141,9 @@ class _Pass:
         self.windows = [windows[i] for i in self.order]
         self.counts = [w.state.num_samples for w in self.windows]
         self.steps = max(w.length for w in self.windows)
-        self.observed_rows = sum(
-            n for w, n in zip(self.windows, self.counts, strict=True) if w.observed is not None
-        )
+        self.observed_rows = sum(n for w, n in zip(self.windows, self.counts, strict=True) if w.observed is not None)
         self.last = self._per_row([w.length - 1 for w in self.windows])
-        self.temperature = self._per_row([w.temperature for w in self.windows], torch.float32)[
-            self.observed_rows :
-        ]
+        self.temperature = self._per_row([w.temperature for w in self.windows], torch.float32)[self.observed_rows :]
         self.counters = Counters(
             seed=self._per_row([w.state.seed for w in self.windows]),
             sample=torch.cat([torch.arange(n, device=model.device) for n in self.counts]),
@@ -227,9 +217,11 @@ class _Pass:
 
     def _latents(self, e: Tensor | None, noise: list[Tensor]) -> Tensor:
         """Draw and decode the levels from coarse to fine: decoder features (R, T, D)."""
-        split, d = self.observed_rows, None
+        split = self.observed_rows
+        d: Tensor | None = None
         for k, level in enumerate(self.model.levels):
-            below_seen, below_new = (None, None) if d is None else (d[:split], d[split:])
+            below_seen = None if d is None else d[:split]
+            below_new = None if d is None else d[split:]
             parts = [] if e is None else [level.latent.posterior(e, below_seen, noise[k][:split]).z]
             parts.append(level.latent.prior(below_new, noise[k][split:]))
             d, self.state[f"level{k}"] = level.decode(torch.cat(parts), d, self.state[f"level{k}"], self.last)
@@ -252,9 +244,7 @@ class _Pass:
             if window.observed is None:
                 source = mean if window.output == "mean" else values
                 assert source is not None
-                taken = source[
-                    rows.start - self.observed_rows : rows.stop - self.observed_rows, : window.length
-                ]
+                taken = source[rows.start - self.observed_rows : rows.stop - self.observed_rows, : window.length]
                 array = taken.cpu().numpy().copy()
             else:
                 array = np.zeros((count, 0, self.model.config.size))

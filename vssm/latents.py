@@ -104,9 +104,7 @@ class CategoricalLatent(Latent):
 
     noise_kind: Kind = "gumbel"
 
-    def __init__(
-        self, level: config.CategoricalLevel, encoder_width: int, decoder_width: int, lowest: bool
-    ) -> None:
+    def __init__(self, level: config.CategoricalLevel, encoder_width: int, decoder_width: int, lowest: bool) -> None:
         super().__init__()
         self.groups, self.classes, self.relaxation = level.groups, level.classes, level.relaxation
         self.size = level.groups * level.classes
@@ -134,7 +132,7 @@ class CategoricalLatent(Latent):
         return -torch.log(-torch.log(u.clamp(1e-12, 1.0 - 1e-12))).to(like.dtype)
 
     def _grouped(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.groups, self.classes))
+        return x.reshape(*x.shape[:-1], self.groups, self.classes)
 
     def _one_hot(self, score: Tensor) -> Tensor:
         return F.one_hot(score.argmax(-1), self.classes).to(score.dtype).flatten(-2)

@@ -19,7 +19,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -63,9 +63,7 @@ class Level(nn.Module):
         self.inject = Linear(self.latent.size, decoder.width)
         self.stack = Stack(decoder.width, decoder.state, level.layers, decoder.linear)
 
-    def decode(
-        self, z: Tensor, d: Tensor | None, state: Tensor, last: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def decode(self, z: Tensor, d: Tensor | None, state: Tensor, last: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """z (B, T, Z) and the features below -> features (B, T, D), state (B, L, 2N)."""
         u = self.inject(z)
         features: tuple[Tensor, Tensor] = self.stack(u if d is None else d + u, state, last)
@@ -86,7 +84,7 @@ class VSSM(nn.Module):
         self.embed = Linear(self.observation.feature_size + self.noise_size, encoder.width)
         stack = Stack if encoder.kind == "causal" else Bidirectional
         self.encoder = stack(encoder.width, encoder.state, encoder.layers)
-        self.levels = nn.ModuleList(Level(config, k) for k in range(len(config.levels)))
+        self.levels = cast("list[Level]", nn.ModuleList(Level(config, k) for k in range(len(config.levels))))
 
     # -- the two halves ------------------------------------------------------------------------------------------
 
@@ -100,8 +98,8 @@ class VSSM(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Encoder features (B, T, E) of x (B, T, size), and the encoder's state.
 
-        `noise` (B, T, Zg) made the Gaussian latents of these steps and `before` (B, Zg) those of the step before them; both
-        are read only by an encoder that sees noise. `state` None means the start of the sequence.
+        `noise` (B, T, Zg) made the Gaussian latents of these steps and `before` (B, Zg) those of the step before;
+        both are read only by an encoder that sees noise. `state` None means the start of the sequence.
         """
         features = self.observation.embed(x)
         if self.noise_size and noise is not None:
@@ -176,16 +174,14 @@ class VSSM(nn.Module):
         """log p(x, z) - log q(z | x) (B,) of the latents that `noise` gives; its exponential has mean p(x)."""
         draws, d = self.infer(x, noise)
         log_likelihood = self.observation.log_prob(self.observation.params(d), x).sum(1)
-        return log_likelihood - sum(draw.log_ratio.sum(1) for draw in draws)
+        return log_likelihood - torch.stack([draw.log_ratio.sum(1) for draw in draws]).sum(0)
 
     def log_likelihood(
         self, x: Tensor, num_importance_samples: int = 64, generator: torch.Generator | None = None
     ) -> Tensor:
-        """The importance-weighted bound on log p(x) with K samples (Burda et al., 2016), (B,) nats, without gradient."""
+        """The importance-weighted bound on log p(x) with K samples (Burda et al., 2016): (B,) nats, no gradient."""
         with torch.no_grad():
-            weights = [
-                self.log_weight(x, self.draw_noise(x, generator)) for _ in range(num_importance_samples)
-            ]
+            weights = [self.log_weight(x, self.draw_noise(x, generator)) for _ in range(num_importance_samples)]
             return torch.logsumexp(torch.stack(weights), dim=0) - math.log(num_importance_samples)
 
     # -- generation ----------------------------------------------------------------------------------------------
@@ -210,20 +206,18 @@ class VSSM(nn.Module):
     ) -> Generated:
         """Generate `length` steps: from the start, after a `prefix` (steps, size), or resumed from a `state`.
 
-        Returns values (num_samples, length, size) and the state to resume from. `num_samples` and `seed` belong to a new
-        sequence (default 1 and 0); a state brings its own. A prefix is observed before generation, after a state's
+        Returns values (num_samples, length, size) and the state to resume from. `num_samples` and `seed` belong to
+        a new sequence (default 1 and 0); a state brings its own. A prefix is observed before generation, after a state's
         steps too. `length` defaults to what is left of the model's own length.
         Raises ValueError (ObservationError, StateError) for what does not fit.
         """
         return generation.generate(self, num_samples, length, seed, prefix, state, temperature, output)
 
     def stream(self, chunk_steps: int = 256, **arguments: Any) -> Iterator[Generated]:
-        """`generate` in chunks of `chunk_steps`: the same values, as they are made; every chunk can be resumed from."""
+        """`generate` in chunks of `chunk_steps`: the same values as they are made, each resumable."""
         return generation.stream(self, chunk_steps, **arguments)
 
-    def condition(
-        self, prefix: Any, num_samples: int = 1, seed: int = 0, state: State | None = None
-    ) -> State:
+    def condition(self, prefix: Any, num_samples: int = 1, seed: int = 0, state: State | None = None) -> State:
         """The state after observing `prefix` (steps, size), from the start or after a `state`."""
         return generation.condition(self, prefix, num_samples, seed, state)
 

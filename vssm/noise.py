@@ -85,7 +85,7 @@ def draw_reference(counters: Counters, kind: Kind, purpose: int, steps: int, wid
     blocks = -(-width // 4)
     position = counters.position[:, None, None] + torch.arange(steps, device=device)[None, :, None]
     block = torch.arange(blocks, device=device)[None, None, :]
-    shape = torch.broadcast_shapes(position.shape, block.shape)
+    shape = (position.shape[0], steps, blocks)
     c0 = (position & _MASK).expand(shape)
     c1 = ((position >> 32) << 16) + block
     c2 = counters.sample[:, None, None].expand(shape)

@@ -42,7 +42,7 @@ class Observation(nn.Module, ABC):
     def params(self, features: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, size, P)."""
         out: Tensor = self.head(features)
-        return out.unflatten(-1, (self.size, self._params))
+        return out.reshape(*out.shape[:-1], self.size, self._params)
 
     @abstractmethod
     def embed(self, x: Tensor) -> Tensor:

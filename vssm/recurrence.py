@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numba
@@ -32,11 +33,7 @@ def linear_recurrence(a: Tensor, b: Tensor, h0: Tensor | None = None) -> tuple[T
     h0 = _checked(a, b, h0)
     if b.shape[1] == 0 or b.shape[0] == 0:
         return b, h0
-    h: Tensor
-    if b.device.type == "cpu":
-        h = _Compiled.apply(a, b, h0)  # type: ignore[no-untyped-call]
-    else:
-        h = _loop(a, b, h0)
+    h: Tensor = _Compiled.apply(a, b, h0) if b.device.type == "cpu" else _loop(a, b, h0)  # type: ignore[no-untyped-call]
     return h, h[:, -1]
 
 
@@ -113,9 +110,7 @@ def _over_rows(kernel: Any, arrays: list[np.ndarray[Any, Any]], shared: int) -> 
         kernel(*arrays)
         return
     cuts = np.linspace(0, rows, min(threads, rows) + 1).astype(int)
-    parts = [
-        arrays[:shared] + [x[i:j] for x in arrays[shared:]] for i, j in zip(cuts, cuts[1:], strict=False)
-    ]
+    parts = [arrays[:shared] + [x[i:j] for x in arrays[shared:]] for i, j in pairwise(cuts)]
     list(_pool(threads).map(lambda part: kernel(*part), parts))
 
 

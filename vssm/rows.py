@@ -3,8 +3,8 @@
 A matrix product may round a row differently when it is computed among more or fewer rows, because the library
 picks another kernel. Generation must not notice who shares its batch, so products outside training go through
 `linear`, in tiles of a fixed number of rows, the last one padded. `tile_sizes` checks on the machine at hand that
-larger tiles give the bits of small ones before they are used. Everything else that a VSSM does to a row is either an operation that
-IEEE 754 rounds exactly (`gate`, `exact_exp`) or reduces within the row.
+larger tiles give the bits of small ones before they are used. Everything else that a VSSM does to a row is either
+an operation that IEEE 754 rounds exactly (`gate`, `exact_exp`) or reduces within the row.
 """
 
 from __future__ import annotations
@@ -65,9 +65,7 @@ def tile_sizes(in_size: int, out_size: int, bias: bool, device: str, threads: in
     expected = x.new_empty(TILE, out_size)
     _product(x, weight, offset, expected)
     if not _agrees(x, weight, offset, expected, TILE):
-        raise RuntimeError(
-            f"this machine's {in_size} x {out_size} matrix product depends on a row's place in its tile"
-        )
+        raise RuntimeError(f"this machine's {in_size} x {out_size} matrix product depends on a row's place in its tile")
     return (*(size for size in _LARGER_TILES if _agrees(x, weight, offset, expected, size)), TILE)
 
 
@@ -133,7 +131,8 @@ class _Exp(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (result,) = ctx.saved_tensors
-        return grad * result
+        gradient: Tensor = grad * result
+        return gradient
 
 
 _LN2 = math.log(2.0)

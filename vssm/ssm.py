@@ -12,6 +12,7 @@ always. One step equals one position of the full pass.
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +64,7 @@ class SSM(nn.Module):
         return torch.polar(radius, self.angle), scale.repeat_interleave(2)
 
     def forward(self, x: Tensor, state: Tensor, last: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """x (B, T, D), state (B, 2N) -> y (B, T, D) and the state after step `last` (B,) of each row, or the final one."""
+        """x (B, T, D), state (B, 2N) -> y (B, T, D) and the state after step `last` (B,) of each row, or the final."""
         a, scale = self.gates()
         u = self.input(x) * scale  # (B, T, 2N)
         h, h_last = linear_recurrence(a, _complex(u), _complex(state))  # (B, T, N), (B, N)
@@ -75,7 +76,7 @@ class SSM(nn.Module):
 
 def _complex(x: Tensor) -> Tensor:
     """(..., 2N) real, interleaved -> (..., N) complex."""
-    return torch.view_as_complex(x.unflatten(-1, (-1, 2)))
+    return torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
 
 
 class Block(nn.Module):
@@ -104,7 +105,7 @@ class Stack(nn.Module):
     def __init__(self, width: int, state: int, layers: int, linear: bool = False) -> None:
         super().__init__()
         self.state_shape = (layers, 2 * state)
-        self.blocks = nn.ModuleList(Block(width, state, linear) for _ in range(layers))
+        self.blocks = cast("list[Block]", nn.ModuleList(Block(width, state, linear) for _ in range(layers)))
 
     def start(self, batch: int, like: Tensor) -> Tensor:
         """The state before the first step: zeros (batch, layers, 2N)."""

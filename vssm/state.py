@@ -34,8 +34,8 @@ class StateError(ValueError):
 class State:
     """The state of `num_samples` sequences after `position` steps; immutable.
 
-    `tensors` holds one float32 tensor (num_samples, ...) a name. `encoder` tells whether the encoder has read all steps so
-    far, which a further prefix needs.
+    `tensors` holds one float32 tensor (num_samples, ...) a name. `encoder` tells whether the encoder has read all
+    steps so far, which a further prefix needs.
     """
 
     fingerprint: str
@@ -63,9 +63,7 @@ class State:
                 "tensors": {name: list(t.shape) for name, t in self.tensors.items()},
             }
         ).encode()
-        tensors = [
-            t.detach().cpu().contiguous().numpy().astype("<f4").tobytes() for t in self.tensors.values()
-        ]
+        tensors = [t.detach().cpu().contiguous().numpy().astype("<f4").tobytes() for t in self.tensors.values()]
         body = b"".join([_START.pack(_MAGIC, _VERSION, len(header)), header, *tensors])
         return body + blake2b(body, digest_size=_DIGEST).digest()
 
@@ -106,17 +104,11 @@ def _tensors(shapes: dict[str, Any], data: memoryview) -> dict[str, Tensor]:
     if not shapes:
         raise StateError("a saved state holds no tensors")
     for shape in shapes.values():
-        if (
-            not isinstance(shape, list)
-            or not shape
-            or not all(type(n) is int and 0 <= n < 2**31 for n in shape)
-        ):
+        if not isinstance(shape, list) or not shape or not all(type(n) is int and 0 <= n < 2**31 for n in shape):
             raise StateError("a saved state has a malformed tensor shape")
     counts = {name: math.prod(shape) for name, shape in shapes.items()}
     if 4 * sum(counts.values()) != len(data):
-        raise StateError(
-            f"a saved state holds {len(data)} bytes of tensors instead of {4 * sum(counts.values())}"
-        )
+        raise StateError(f"a saved state holds {len(data)} bytes of tensors instead of {4 * sum(counts.values())}")
     if len({shape[0] for shape in shapes.values()}) != 1:
         raise StateError("a saved state's tensors disagree on the number of samples")
     tensors, start = {}, 0
