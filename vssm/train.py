@@ -101,9 +101,7 @@ def _examples(recipe: Recipe, images: data.Images | None) -> Examples:
 class Run:
     """A training and its folder."""
 
-    def __init__(
-        self, recipe: Recipe, folder: Path, examples: Examples, device: str, display: TrainingDisplay
-    ) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, examples: Examples, device: str, display: TrainingDisplay) -> None:
         self._recipe, self._settings, self._folder, self._display = recipe, recipe.training, folder, display
         try:
             batches = Batches(examples.training, self._settings.batch_size, self._settings.seed)
@@ -180,9 +178,7 @@ class Run:
         before = self._figures.best_bound
         better = before is None or metrics.bound > before
         if better:
-            self._best = {
-                name: tensor.cpu().clone() for name, tensor in trainer.averaged.state_dict().items()
-            }
+            self._best = {name: tensor.cpu().clone() for name, tensor in trainer.averaged.state_dict().items()}
             update = {"best_step": trainer.step, "best_bound": metrics.bound}
             self._figures = self._figures.model_copy(update=update)
             self._write_best()
@@ -229,9 +225,8 @@ class Run:
     def _write_checkpoint(self, folder: Path) -> None:
         model = VSSM(self._recipe.model)
         model.load_state_dict(self._best)
-        save(model, folder)
-        card = training_card(self._recipe, self._figures.best_step or 0, self._figures.best_bound or 0.0)
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        figures = self._figures
+        save(model, folder, training_card(self._recipe, figures.best_step or 0, figures.best_bound or 0.0))
 
 
 @torch.no_grad()
@@ -240,7 +235,7 @@ def validate(model: VSSM, x: Tensor, seed: int, device: str = "cpu") -> Metrics:
     noise = torch.Generator(device)
     totals = torch.zeros(2, dtype=torch.float64, device=device)
     kl: Tensor | float = 0.0
-    for number, part in enumerate(x.split(_VALIDATION_BATCH)):
+    for number, part in enumerate(torch.split(x, _VALIDATION_BATCH)):
         noise.manual_seed(derive_seed(seed, "validation noise", number))
         elbo = model.elbo(part.to(device), generator=noise)
         totals += torch.stack([elbo.nats.double().sum(), elbo.log_likelihood.double().sum()])

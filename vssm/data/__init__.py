@@ -16,7 +16,7 @@ from vssm.data.dataset import Dataset, Images
 from vssm.data.errors import DataError
 from vssm.data.files import Report, data_folder, fetch
 
-__all__ = ["DATASETS", "DataError", "Dataset", "Images", "data_folder", "dataset", "download", "load"]
+__all__ = ["DATASETS", "DataError", "Dataset", "Images", "Report", "data_folder", "dataset", "download", "load"]
 
 DATASETS: dict[str, Dataset] = {"mnist": mnist.MNIST}
 

@@ -25,9 +25,7 @@ def only_one(folder: Path) -> Iterator[None]:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError as error:
-        raise TrainingError(
-            f"another training is running in {folder}: choose another folder with --out"
-        ) from error
+        raise TrainingError(f"another training is running in {folder}: choose another folder with --out") from error
     finally:
         os.close(handle)
 

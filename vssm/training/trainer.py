@@ -56,8 +56,8 @@ class Trainer:
         self._optimizer = _optimizer(self.model, self.settings)
         self._batches = batches
         self._noise = torch.Generator(device)
-        self._parameters = list(self.model.parameters())
-        self._averages = list(self.averaged.parameters())
+        self._parameters: list[Tensor] = list(self.model.parameters())
+        self._averages: list[Tensor] = list(self.averaged.parameters())
         # steps, bound, log-likelihood, gradient norm and the KL of each level, summed since the last metrics
         self._sums = torch.zeros(4 + len(recipe.model.levels), dtype=torch.float64, device=device)
 
@@ -65,11 +65,10 @@ class Trainer:
         """Do one step."""
         x = self._batches.batch(self.step).to(self.device)  # (B, T, size)
         self._noise.manual_seed(derive_seed(self.settings.seed, "noise", self.step))
-        elbo = self.model.elbo(x, generator=self._noise, free_bits=self.settings.free_bits)
         weight = kl_weight(self.step, self.settings)
-        objective = weight * elbo.nats + (1 - weight) * elbo.log_likelihood  # (B,)
+        elbo = self.model.elbo(x, self._noise, free_bits=self.settings.free_bits, kl_weight=weight)
         self._optimizer.zero_grad()
-        (-objective.mean()).backward()  # type: ignore[no-untyped-call]
+        (-elbo.objective.mean()).backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self._parameters, self.settings.gradient_clip)
         self._update()
         with torch.no_grad():
@@ -93,9 +92,7 @@ class Trainer:
         """Return the means of the steps since the last call, and begin anew."""
         steps, bound, log_likelihood, norm, *kl = self._sums.tolist()
         self._sums.zero_()
-        return Metrics(
-            bound / steps, log_likelihood / steps, tuple(level / steps for level in kl), norm / steps
-        )
+        return Metrics(bound / steps, log_likelihood / steps, tuple(level / steps for level in kl), norm / steps)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors that a step changes, by name (not copies)."""

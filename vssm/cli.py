@@ -1,0 +1,352 @@
+"""The `vssm` command. Each subcommand is a thin shell around one library function.
+
+Whatever a person can put right (a wrong field, a missing file) ends with a message and exit code 2, not with a
+traceback. Torch is imported inside the subcommands, so that help comes at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from rich.progress import TaskID
+
+    from vssm.data import Report
+    from vssm.evaluate import Evaluation
+    from vssm.model import VSSM
+
+app = typer.Typer(
+    name="vssm",
+    help="Train, evaluate and sample variational state space models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a shipped model, or a checkpoint folder.")]
+Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, ...")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@contextmanager
+def _messages() -> Iterator[None]:
+    """End with a message and exit code 2 (130 when stopped by a signal) on errors that a person can put right."""
+    from vssm import CheckpointError, ObservationError, StateError
+    from vssm.data import DataError
+    from vssm.recipe import RecipeError
+    from vssm.training.errors import StoppedError, TrainingError
+    from vssm.training.state import StateFileError
+
+    try:
+        yield
+    except StoppedError as error:
+        _tell(str(error))
+        raise typer.Exit(130) from None
+    except (
+        CheckpointError,
+        DataError,
+        ObservationError,
+        RecipeError,
+        StateError,
+        StateFileError,
+        TrainingError,
+        typer.BadParameter,
+        OSError,
+    ) as error:
+        _tell(f"error: {error}")
+        raise typer.Exit(2) from None
+
+
+def _tell(message: str) -> None:
+    Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="Recipe file (TOML).")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the training; by default runs/ and the recipe's name.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="TABLE.FIELD=VALUE", help="Change a field of the recipe; repeatable."),
+    ] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Discard the training that is in the folder.")] = False,
+    device: Device = "cpu",
+) -> None:
+    """Train a model, or go on with a training that was interrupted.
+
+    The folder then has best/ (a checkpoint), metrics.jsonl and metrics.png.
+
+    Examples:
+
+      vssm train recipes/mnist.toml
+
+      vssm train recipes/mnist.toml --out runs/short --set training.steps=500
+    """
+    with _messages():
+        from vssm import data as library
+        from vssm.recipe import load_recipe
+        from vssm.train import train as run
+
+        checked = load_recipe(recipe, settings or ())
+        _check_device(device)
+        with _downloads() as report:
+            images = library.load(checked.data.dataset, "train", report=report)
+        folder = out or Path("runs") / recipe.stem
+        result = run(checked, folder, images=images, restart=restart, device=device)
+        print(
+            f"{result.checkpoint}: validation -ELBO {-result.bound:.2f} nats at step {result.step:,}\n"
+            f"next: vssm evaluate {result.checkpoint} --card"
+        )
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    num_importance_samples: Annotated[
+        int, typer.Option(min=1, help="Samples K of the importance-weighted bound.")
+    ] = 64,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first examples.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the binarisation and the noise.")] = 0,
+    dataset: Annotated[str, typer.Option(help="Data set to evaluate on.")] = "mnist",
+    split: Annotated[str, typer.Option(help="Its split.")] = "test",
+    card: Annotated[bool, typer.Option("--card", help="Write the result into the model card.")] = False,
+    as_json: AsJson = False,
+    device: Device = "cpu",
+) -> None:
+    """Measure the ELBO and the importance-weighted bound, with standard errors.
+
+    Examples:
+
+      vssm evaluate mnist
+
+      vssm evaluate runs/mnist/best --num-importance-samples 64 --card
+
+      vssm evaluate mnist --limit 500 --json
+    """
+    with _messages():
+        from vssm.checkpoint import locate
+
+        loaded, folder = _load(model, device), locate(model)
+        result = _evaluate(loaded, dataset, split, num_importance_samples, limit, seed)
+        if card:
+            from vssm.card import write_measured
+
+            write_measured(folder, _measured(result, dataset, split))
+        print(json.dumps(result.as_dict(), indent=2)) if as_json else _show_evaluation(result)
+
+
+def _evaluate(model: VSSM, dataset: str, split: str, samples: int, limit: int | None, seed: int) -> Evaluation:
+    from vssm import data as library
+    from vssm.bars import counting_bar
+    from vssm.evaluate import evaluate as run
+
+    with _downloads() as report:
+        images = library.load(dataset, split, report=report).images
+    with counting_bar(Console(stderr=True), "examples") as bar:
+        task = bar.add_task("evaluating", total=min(len(images), limit or len(images)))
+        try:
+            return run(
+                model,
+                images,
+                num_importance_samples=samples,
+                limit=limit,
+                seed=seed,
+                report=lambda done: bar.update(task, completed=done),
+            )
+        except ValueError as error:
+            raise typer.BadParameter(f"{dataset} cannot be used: {error}") from error
+
+
+def _measured(result: Evaluation, dataset: str, split: str) -> str:
+    return (
+        f"{dataset}, {split} split, {result.examples:,} examples, binarised once with seed {result.seed} "
+        f"({result.bits_per_dimension:.4f} bits per dimension):\n\n{result.as_text()}"
+    )
+
+
+def _show_evaluation(result: Evaluation) -> None:
+    table = Table("bound of -log p(x)", "nats per sequence", "standard error", "bits per dimension")
+    weighted, elbo = result.importance_weighted, result.negative_elbo
+    bits = result.bits_per_dimension
+    name = f"importance-weighted, {result.num_importance_samples} samples"
+    table.add_row(name, f"{weighted.nats:.2f}", f"{weighted.standard_error:.2f}", f"{bits:.4f}")
+    table.add_row(
+        "negative ELBO", f"{elbo.nats:.2f}", f"{elbo.standard_error:.2f}", f"{bits * elbo.nats / weighted.nats:.4f}"
+    )
+    console = Console()
+    console.print(table)
+    levels = ", ".join(f"{level:.2f}" for level in result.kl)
+    console.print(f"{result.examples:,} examples; KL of each level: {levels} nats")
+
+
+@app.command()
+def sample(
+    model: Model,
+    out: Annotated[Path, typer.Option(help="File to write: .png (a grid of pictures) or .npy (the values).")],
+    num_samples: Annotated[int, typer.Option(min=1, help="Number of independent sequences.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same samples.")] = 0,
+    length: Annotated[
+        int | None, typer.Option(min=1, help="New steps; by default up to the model's own length.")
+    ] = None,
+    temperature: Annotated[float, typer.Option(min=0, help="Of the observations; 0 = most likely value.")] = 1.0,
+    mean: Annotated[bool, typer.Option("--mean", help="Expected values instead of samples.")] = False,
+    prefix: Annotated[
+        Path | None, typer.Option(help="A .npy file of observed steps (steps, size) to continue.")
+    ] = None,
+    scale: Annotated[int, typer.Option(min=1, max=32, help="Size of a pixel in the PNG.")] = 2,
+    device: Device = "cpu",
+) -> None:
+    """Generate sequences and write them as pictures or numbers.
+
+    Examples:
+
+      vssm sample mnist --out digits.png
+
+      vssm sample mnist --out values.npy --num-samples 1000 --seed 7
+
+      vssm sample mnist --prefix top.npy --out completed.png
+    """
+    with _messages():
+        if out.suffix not in (".png", ".npy"):
+            raise typer.BadParameter(f"--out {out}: the name must end in .png or .npy")
+        observed = None if prefix is None else _read_array(prefix)
+        loaded = _load(model, device)
+        try:
+            values = loaded.generate(
+                num_samples=num_samples,
+                length=length,
+                seed=seed,
+                prefix=observed,
+                temperature=temperature,
+                output="mean" if mean else "sample",
+            ).values
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _write_samples(out, values, observed, loaded, scale)
+        print(out)
+
+
+def _read_array(path: Path) -> NDArray[np.generic]:
+    import numpy as np
+
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise typer.BadParameter(f"--prefix {path} is not a .npy file of numbers: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise typer.BadParameter(f"--prefix {path} must be a .npy file, not .npz")
+    return array
+
+
+def _write_samples(
+    out: Path, values: NDArray[np.generic], prefix: NDArray[np.generic] | None, model: VSSM, scale: int
+) -> None:
+    """Write new values as .npy, or whole pictures (prefix and new values) as .png."""
+    import numpy as np
+
+    from vssm.pictures import as_images, grid, png
+
+    if out.suffix == ".npy":
+        np.save(out, values)
+        return
+    image = model.config.image
+    if image is None or model.config.observation.kind != "bernoulli":
+        raise typer.BadParameter(f"--out {out}: this model does not make pictures, choose .npy")
+    if prefix is not None:
+        before = np.broadcast_to(model.check_observed(prefix), (len(values), *prefix.shape))
+        values = np.concatenate([before, values], axis=1)
+    try:
+        pictures = as_images(values, image.height, image.width, image.channels)
+    except ValueError as error:
+        raise typer.BadParameter(f"--out {out}: {error}; leave --length out, or choose .npy") from error
+    out.write_bytes(png(grid(pictures), scale))
+
+
+@app.command()
+def data(
+    dataset: Annotated[str, typer.Argument(help="Name of a data set.")] = "mnist",
+) -> None:
+    """Download a data set, or check the copy that is there.
+
+    Files are kept under VSSM_DATA (by default the user's cache folder) and checked by sha256.
+
+    Examples:
+
+      vssm data mnist
+
+      VSSM_DATA=/data vssm data mnist
+    """
+    with _messages():
+        from vssm import data as library
+
+        with _downloads() as report:
+            paths = library.download(dataset, report=report)
+        print(*paths, sep="\n")
+        print(f"{library.dataset(dataset).title}: complete, checksums right")
+
+
+@app.command()
+def info(model: Model, as_json: AsJson = False) -> None:
+    """Say what a model is.
+
+    Examples:
+
+      vssm info mnist
+
+      vssm info runs/mnist/best --json
+    """
+    with _messages():
+        described = _load(model, "cpu").info()
+        if as_json:
+            print(json.dumps(described, indent=2))
+            return
+        table = Table(show_header=False)
+        for name, value in described.items():
+            table.add_row(name, value if isinstance(value, str) else json.dumps(value))
+        Console().print(table)
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise typer.BadParameter(f"--device {device}: {str(error).splitlines()[0]}") from error
+
+
+def _load(model: str, device: str) -> VSSM:
+    import vssm
+
+    _check_device(device)
+    return vssm.load(model, device=device)
+
+
+@contextmanager
+def _downloads() -> Iterator[Report]:
+    """Show a progress bar for whatever has to be downloaded."""
+    from vssm.bars import download_bar
+
+    with download_bar(Console(stderr=True)) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def report(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total or None)
+            bar.update(tasks[name], completed=done)
+
+        yield report
