@@ -1,10 +1,11 @@
 """Redis clients, sync for the worker and async for the API, and the Lua scripts.
 
-Commands are not retried by the client: sending a job twice would run it twice. redis-py drops a dead connection before it
-uses it, so a Redis that came back is found at once.
+Commands are not retried by the client: sending a job twice would run it twice. redis-py drops a dead connection
+before it uses it, so a Redis that came back is found at once.
 """
 
 from importlib import resources
+from typing import cast
 
 import redis
 import redis.asyncio
@@ -40,3 +41,12 @@ def connect_async(url: str) -> "redis.asyncio.Redis":
 def script(name: str) -> str:
     """Source of `lua/<name>.lua`."""
     return (resources.files("vssm_server") / "lua" / f"{name}.lua").read_text()
+
+
+Entry = tuple[bytes, dict[bytes, bytes]]
+
+
+def entries(answer: object) -> list[Entry]:
+    """The entries in an answer of XREAD or XREADGROUP for one stream; none when it timed out."""
+    streams = cast("list[tuple[bytes, list[Entry]]] | None", answer)
+    return streams[0][1] if streams else []

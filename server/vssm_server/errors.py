@@ -1,27 +1,27 @@
 """Every error a client can meet: one exception, one table.
 
-    Problem(type)          code  meaning
-      invalid_request       400  the body is not JSON, or not an object
-      not_found             404  no such path
-      model_not_found       404
-      session_not_found     404  never made, expired, deleted or a malformed id
-      method_not_allowed    405
-      not_acceptable        406  none of the asked media types can be made
-      session_conflict      409  another request is advancing the session, or changed it
-      fingerprint_mismatch  409  the session was made by another checkpoint
-      body_too_large        413
-      unsupported_media_type 415
-      invalid_value         422  `param` says which field
-      queue_full            429  Retry-After
-      generation_failed     500  the pass raised
-      non_finite_output     500  the model made NaN or infinity
-      internal_error        500  a bug
-      no_worker             503  Retry-After
-      redis_unavailable     503  Retry-After
-      shutting_down         503  Retry-After
-      model_failed          503  the checkpoint could not be loaded
-      stream_lost           503  the API process that had asked is gone
-      deadline_exceeded     504
+Problem(type)          code  meaning
+  invalid_request       400  the body is not JSON, or not an object
+  not_found             404  no such path
+  model_not_found       404
+  session_not_found     404  never made, expired, deleted or a malformed id
+  method_not_allowed    405
+  not_acceptable        406  none of the asked media types can be made
+  session_conflict      409  another request is advancing the session, or changed it
+  fingerprint_mismatch  409  the session was made by another checkpoint
+  body_too_large        413
+  unsupported_media_type 415
+  invalid_value         422  `param` says which field
+  queue_full            429  Retry-After
+  generation_failed     500  the pass raised
+  non_finite_output     500  the model made NaN or infinity
+  internal_error        500  a bug
+  no_worker             503  Retry-After
+  redis_unavailable     503  Retry-After
+  shutting_down         503  Retry-After
+  model_failed          503  the checkpoint could not be loaded
+  stream_lost           503  the API process that had asked is gone
+  deadline_exceeded     504
 """
 
 import msgspec
@@ -69,7 +69,7 @@ class Body(msgspec.Struct, frozen=True):
     code: int
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818
     """A request that cannot be answered as asked. `type` is one of the table above and stable."""
 
     def __init__(self, type: str, message: str, param: str | None = None) -> None:

@@ -30,22 +30,26 @@ class Fleet:
     async def watch(self, hub: Hub) -> None:
         """Runs for ever: reads the heartbeats and gives this process' own."""
         while True:
-            try:
-                await hub.beat()
-                await self.refresh()
-                self.redis_error = None
-            except (redis.RedisError, OSError) as error:
-                if self.redis_error is None:
-                    log.warning("Redis is away: %s", error)
-                self.redis_error, self.workers = str(error), []
+            await self.once(hub)
             await asyncio.sleep(REFRESH_SECONDS)
+
+    async def once(self, hub: Hub) -> None:
+        """One look and one heartbeat."""
+        try:
+            await hub.beat()
+            await self.refresh()
+            self.redis_error = None
+        except (redis.RedisError, OSError) as error:
+            if self.redis_error is None:
+                log.warning("Redis is away: %s", error)
+            self.redis_error, self.workers = str(error), []
 
     async def refresh(self) -> None:
         """Reads the heartbeats now."""
         await self._redis.zremrangebyscore(keys.WORKERS, 0, time.time() - FORGET_SECONDS)
-        names = await self._redis.zrange(keys.WORKERS, 0, -1)
-        beats = await self._redis.mget([keys.beat(name.decode()) for name in names]) if names else []
-        self.workers = [decode_heartbeat(beat) for beat in beats if beat is not None]
+        names = [name.decode() for name in await self._redis.zrange(keys.WORKERS, 0, -1) if isinstance(name, bytes)]
+        beats = await self._redis.mget([keys.beat(name) for name in names]) if names else []
+        self.workers = [decode_heartbeat(beat) for beat in beats if isinstance(beat, bytes)]
         jobs = int(await self._redis.xlen(keys.JOBS))
         self.waiting = max(0, jobs - sum(worker.running for worker in self.workers))
 

@@ -11,7 +11,7 @@ import redis.asyncio
 from numpy.typing import NDArray
 
 from vssm_server import keys
-from vssm_server.connect import script
+from vssm_server.connect import entries, script
 from vssm_server.errors import Problem
 from vssm_server.messages import Chunk, Done, Failure, Reply, Request, decode_reply, encode
 
@@ -60,10 +60,11 @@ class Waiter:
 class Hub:
     """Sends requests and receives replies for one API process."""
 
-    def __init__(self, client: "redis.asyncio.Redis", queue_limit: int) -> None:
+    def __init__(self, client: "redis.asyncio.Redis", listener: "redis.asyncio.Redis", queue_limit: int) -> None:
         self.id = secrets.token_hex(8)
         self.waiters: dict[str, Waiter] = {}
         self._redis = client
+        self._listener = listener
         self._limit = queue_limit
         self._enqueue = client.register_script(script("enqueue"))
         self._outbox: list[tuple[Request, asyncio.Future[bool]]] = []
@@ -125,15 +126,15 @@ class Hub:
 
     async def _receive(self) -> None:
         stream = keys.replies(self.id)
-        answer = await self._redis.xread({stream: self._last}, count=256, block=BLOCK_MS)
-        entries = answer[0][1] if answer else []
-        for entry, fields in entries:
+        answer = await self._listener.xread({stream: self._last}, count=256, block=BLOCK_MS)
+        received = entries(answer)
+        for entry, fields in received:
             self._last = entry
             reply = decode_reply(fields[b"reply"])
             if (waiter := self.waiters.get(reply.id)) is not None:
                 waiter.put(reply)
-        if entries:
-            await self._redis.xdel(stream, *(entry for entry, _ in entries))
+        if received:
+            await self._redis.xdel(stream, *[entry for entry, _ in received])
 
     async def beat(self) -> None:
         """Says that this API process is there; its streams are dropped when it is not."""

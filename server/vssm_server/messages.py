@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+_LITTLE = {name: np.dtype(name).newbyteorder("<") for name in ("uint8", "int64", "float32", "float64")}
 
 
 class Array(msgspec.Struct, frozen=True, array_like=True):

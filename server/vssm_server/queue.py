@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import redis
 
 from vssm_server import keys
-from vssm_server.connect import script
+from vssm_server.connect import entries, script
 from vssm_server.messages import Chunk, Done, Failure, Request, SessionHead, decode_head, decode_request, encode
 
 MAX_DELIVERIES = 3
@@ -97,8 +97,7 @@ class Queue:
 
     def _read(self, start: str, count: int, block_ms: int | None) -> list[Job]:
         answer = self._redis.xreadgroup(keys.GROUP, self.consumer, {keys.JOBS: start}, count=count, block=block_ms)
-        entries = answer[0][1] if answer else []
-        return [Job(entry, decode_request(fields[b"job"]), 1) for entry, fields in entries if fields]
+        return [Job(entry, decode_request(fields[b"job"]), 1) for entry, fields in entries(answer) if fields]
 
     def claim(self, count: int, suspects: int) -> list[Job]:
         """Jobs of dead workers: those delivered once, and up to `suspects` of those delivered more often."""
@@ -124,21 +123,40 @@ class Queue:
         names = [keys.JOBS, keys.replies(request.reply_to), keys.cancel(request.id), keys.alive(request.reply_to)]
         if request.resume and request.session_id is not None:
             names.append(keys.session(request.session_id))
-        args = [keys.GROUP, self.consumer, job.entry, encode(chunk), request.id, LEASE_MS]
+        args: list[bytes | str | int] = [
+            keys.GROUP,
+            self.consumer,
+            job.entry,
+            encode(chunk),
+            request.id,
+            LEASE_MS,
+        ]
         return _text(self._emit(keys=names, args=args))
 
     def finish(self, job: Job, reply: Done | Failure | None, commit: Commit | None = None, aside: bool = False) -> str:
-        """Ends a job: commit, reply and removal at once. 'done', or why not: 'gone', 'late', 'missing', 'stale', 'leased'."""
+        """Ends a job: commit, reply and removal at once.
+
+        'done', or why not: 'gone', 'late', 'missing', 'stale', 'leased'.
+        """
         request = job.request
         names = [keys.JOBS, keys.replies(request.reply_to), keys.cancel(request.id), keys.ASIDE]
         if request.session_id is not None:
             names.append(keys.session(request.session_id))
         deadline = job.deadline_ms if isinstance(reply, Done) else 0
         payload = b"" if reply is None else encode(reply)
-        saved = (b"", b"", b"", 0)
+        saved: tuple[bytes, bytes, bytes, int] = (b"", b"", b"", 0)
         if commit is not None:
             saved = (commit.replaces, encode(commit.head), commit.state, commit.head.ttl_ms)
-        args = [keys.GROUP, self.consumer, job.entry, payload, request.id, int(aside), deadline, *saved]
+        args: list[bytes | str | int] = [
+            keys.GROUP,
+            self.consumer,
+            job.entry,
+            payload,
+            request.id,
+            int(aside),
+            deadline,
+            *saved,
+        ]
         return _text(self._finish(keys=names, args=args))
 
 

@@ -1,0 +1,1 @@
+"""The HTTP front end. Imports no torch and nothing of the worker."""

@@ -1,0 +1,40 @@
+"""Puts the HTTP application together."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+
+from vssm_server import __version__
+from vssm_server.api import generate, health, problems, resources
+from vssm_server.api.body import BodyLimit
+from vssm_server.api.documented import DESCRIPTION
+from vssm_server.api.state import Api
+from vssm_server.settings import Settings
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application; connects to `settings.redis_url` when it starts."""
+    api = Api(settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with api.running():
+            yield
+
+    app = FastAPI(
+        title="vssm-server",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.api = api
+    app.include_router(generate.router)
+    app.include_router(resources.router)
+    app.include_router(health.router)
+    health.mount_assets(app)
+    problems.install(app, api.metrics)
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    return app

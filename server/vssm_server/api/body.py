@@ -1,0 +1,92 @@
+"""Reading bodies: bounded while they arrive, of the right type, strict JSON, strict fields."""
+
+import asyncio
+from typing import TypeVar
+
+import orjson
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from vssm_server.api.problems import answer, of_validation
+from vssm_server.errors import Problem
+
+LINGER_SECONDS = 2.0
+M = TypeVar("M", bound=BaseModel)
+
+
+class BodyLimit:
+    """Refuses a body beyond `limit` bytes as soon as it is known to be, declared or not; never holds more."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self.app = app
+        self.limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        received = 0
+        problem = Problem(
+            "body_too_large", f"The body is larger than the {self.limit} bytes allowed. Send less at a time."
+        )
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.limit:
+                raise problem
+            return message
+
+        if _declared(scope) > self.limit:
+            await _refuse(problem, scope, receive, send)
+            return
+        try:
+            await self.app(scope, counted, send)
+        except Problem as error:
+            if error is not problem:
+                raise
+            await _refuse(problem, scope, receive, send)
+
+
+def _declared(scope: Scope) -> int:
+    lengths = [value for name, value in scope["headers"] if name == b"content-length" and value.isdigit()]
+    return int(lengths[0][:19]) if lengths else 0
+
+
+async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers at once, then reads on for a moment: a client still sending would lose the answer to a reset."""
+    response = answer(problem)
+    response.headers["Connection"] = "close"
+    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+    await send({"type": "http.response.body", "body": bytes(response.body), "more_body": True})
+    try:
+        async with asyncio.timeout(LINGER_SECONDS):
+            message = await receive()
+            while message["type"] == "http.request" and message.get("more_body"):
+                message = await receive()
+    except TimeoutError:
+        pass
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def read(request: Request, model: type[M]) -> M:
+    """The body as `model`. Raises Problem."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    data = await request.body()
+    if media_type != "application/json":
+        shown = media_type[:60] or "none"
+        message = f"The content type must be application/json, not {shown} (with curl: --json)."
+        raise Problem("unsupported_media_type", message)
+    try:
+        fields = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise Problem("invalid_request", f"The body is not JSON: {error}.") from None
+    if not isinstance(fields, dict):
+        raise Problem("invalid_request", f"The body must be a JSON object, not a {type(fields).__name__}.")
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise of_validation(error, model) from None

@@ -1,0 +1,60 @@
+"""What OpenAPI says beyond the types: request bodies with examples, media types, errors."""
+
+from typing import Any
+
+from vssm_server.api.schema import EXAMPLES, ErrorResponse, ForkRequest, GenerateRequest
+from vssm_server.errors import STATUS
+
+_MEANING = {
+    400: "The body is not a JSON object.",
+    404: "No such model, session or path.",
+    406: "None of the media types in Accept can be made.",
+    409: "The session is being advanced by another request, or does not fit.",
+    413: "The body is too large.",
+    415: "The body is not application/json.",
+    422: "A field has a value that is not allowed; `param` names it.",
+    429: "The queue is full; wait for `Retry-After` seconds.",
+    500: "Generation failed.",
+    503: "No worker, Redis is away, the checkpoint is damaged, or the server is shutting down.",
+    504: "The deadline passed; nothing was saved.",
+}
+
+DESCRIPTION = """Generates whole sequences in one parallel pass, conditioned on a prefix if given, streamed chunk by
+chunk if asked, and resumed later from a saved state of constant size.
+
+Every error has the body `{"error": {"type", "message", "param", "code"}}`. The types: """ + ", ".join(
+    f"`{name}` ({code})" for name, code in STATUS.items()
+)
+
+
+def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route."""
+    return {code: {"model": ErrorResponse, "description": _MEANING[code]} for code in codes}
+
+
+def _body(schema: dict[str, Any], examples: dict[str, Any] | None = None, required: bool = True) -> dict[str, Any]:
+    media: dict[str, Any] = {"schema": schema}
+    if examples:
+        media["examples"] = examples
+    return {"required": required, "content": {"application/json": media}}
+
+
+GENERATE: dict[str, Any] = {
+    "requestBody": _body(GenerateRequest.model_json_schema(), EXAMPLES),
+    "responses": {
+        "200": {
+            "description": "The sequences, in the media type of Accept; with `stream` server-sent events: `chunk` with "
+            "the position after it as id, then `done` (the response without values) or `error`.",
+            "content": {
+                "image/png": {"schema": {"type": "string", "format": "binary"}},
+                "application/x-npy": {"schema": {"type": "string", "format": "binary"}},
+                "text/event-stream": {
+                    "schema": {"type": "string"},
+                    "example": 'event: chunk\nid: 2\ndata: {"position":2,"outputs":[{"index":0,"values":[0,1]}]}\n\n',
+                },
+            },
+        }
+    },
+}
+
+FORK: dict[str, Any] = {"requestBody": _body(ForkRequest.model_json_schema(), required=False)}

@@ -1,0 +1,67 @@
+"""Whether the service works, its metrics, and pages for people. All of it works without a network."""
+
+from pathlib import Path
+from typing import Annotated
+
+import fastapi_offline
+from fastapi import APIRouter, Depends, FastAPI, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from vssm_server.api.documented import errors
+from vssm_server.api.state import Api, api_of
+
+router = APIRouter()
+ASSETS = Path(fastapi_offline.__file__).parent / "static"
+Shared = Annotated[Api, Depends(api_of)]
+
+
+@router.get("/livez", tags=["health"], summary="Is this process alive?")
+async def livez() -> dict[str, str]:
+    """Always, if anything is answered."""
+    return {"status": "alive"}
+
+
+@router.get("/readyz", tags=["health"], summary="Can requests be served?", responses=errors(503))
+async def readyz(api: Shared) -> dict[str, object]:
+    """Redis answers and a worker's heart beats."""
+    api.check_open()
+    api.fleet.check()
+    return {"status": "ready", "workers": len(api.fleet.workers), "models": sorted(api.fleet.models)}
+
+
+@router.get("/metrics", tags=["health"], summary="Prometheus metrics", response_class=Response)
+async def metrics(api: Shared) -> Response:
+    """Of this process and of all workers."""
+    return Response(generate_latest(api.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/", include_in_schema=False)
+async def home() -> Response:
+    """For those who come with a browser."""
+    return RedirectResponse("/docs")
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs() -> HTMLResponse:
+    """The API, to be tried out."""
+    return get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title="vssm-server",
+        swagger_js_url="/docs/assets/swagger-ui-bundle.js",
+        swagger_css_url="/docs/assets/swagger-ui.css",
+        swagger_favicon_url="/favicon.ico",
+    )
+
+
+@router.get("/favicon.ico", include_in_schema=False)
+async def favicon() -> FileResponse:
+    """A small picture."""
+    return FileResponse(ASSETS / "favicon.png")
+
+
+def mount_assets(app: FastAPI) -> None:
+    """The files of Swagger UI."""
+    app.mount("/docs/assets", StaticFiles(directory=ASSETS), name="assets")

@@ -1,0 +1,116 @@
+"""From what a client asked to a complete `Request`: defaults filled in, limits and contradictions checked."""
+
+import secrets
+from dataclasses import dataclass
+
+from vssm_server.api.prefix import parse_prefix
+from vssm_server.api.schema import MAX_SEED, GenerateRequest
+from vssm_server.errors import Problem, invalid
+from vssm_server.messages import Array, ModelInfo, Request
+from vssm_server.sessions import Session, new_id
+from vssm_server.settings import Settings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request and what is needed to answer it."""
+
+    request: Request
+    info: ModelInfo
+    start: int  # position where generation begins
+    prefix_steps: int
+
+
+def make_plan(
+    asked: GenerateRequest, info: ModelInfo, session: Session | None, settings: Settings, reply_to: str
+) -> Plan:
+    """Raises Problem."""
+    if session is not None:
+        _check_session(asked, info, session)
+    num_samples = session.head.num_samples if session else asked.num_samples or 1
+    prefix = None if asked.prefix is None else parse_prefix(asked.prefix, info, settings.max_prefix_steps)
+    steps = 0 if prefix is None else len(prefix)
+    start = steps + (session.head.position if session else 0)
+    length = _length(asked, info, start)
+    _check_limits(asked, info, num_samples, length, settings)
+    saving = asked.save or session is not None
+    request = Request(
+        id="gen_" + secrets.token_hex(16),
+        reply_to=reply_to,
+        model=info.name,
+        num_samples=num_samples,
+        seed=session.head.seed if session else _seed(asked),
+        length=length,
+        prefix=None if prefix is None else Array.pack(prefix),
+        temperature=asked.temperature,
+        output=asked.output,
+        stream=asked.stream,
+        session_id=session.id if session else new_id() if saving else None,
+        resume=session is not None,
+        ttl_ms=_ttl_ms(asked.ttl_seconds, settings, session is None),
+        timeout_ms=int(settings.deadline_seconds * 1000),
+    )
+    return Plan(request, info, start, steps)
+
+
+def _seed(asked: GenerateRequest) -> int:
+    return secrets.randbelow(MAX_SEED + 1) if asked.seed is None else asked.seed
+
+
+def _ttl_ms(ttl_seconds: int | None, settings: Settings, new: bool) -> int | None:
+    if ttl_seconds is None:
+        return settings.default_ttl_seconds * 1000 if new else None
+    return check_ttl(ttl_seconds, settings) * 1000
+
+
+def check_ttl(ttl_seconds: int, settings: Settings) -> int:
+    """Raises Problem when a session may not be kept that long."""
+    if ttl_seconds > settings.max_ttl_seconds:
+        raise invalid("ttl_seconds", f"ttl_seconds must be from 1 to {settings.max_ttl_seconds}, not {ttl_seconds}.")
+    return ttl_seconds
+
+
+def _check_session(asked: GenerateRequest, info: ModelInfo, session: Session) -> None:
+    head = session.head
+    for name, wanted, has in (
+        ("model", asked.model, head.model),
+        ("seed", asked.seed, head.seed),
+        ("num_samples", asked.num_samples, head.num_samples),
+    ):
+        if wanted is not None and wanted != has:
+            message = f"{name} is {str(wanted)[:60]!r}, but the session has {has!r}. Leave {name} out when resuming."
+            raise Problem("session_conflict", message, name)
+    if head.fingerprint != info.fingerprint:
+        message = (
+            "The session was made by another checkpoint of this model, so it cannot be continued. Start a new one."
+        )
+        raise Problem("fingerprint_mismatch", message, "session_id")
+
+
+def _length(asked: GenerateRequest, info: ModelInfo, start: int) -> int:
+    if asked.length == 0 and (asked.prefix is None or not (asked.save or asked.session_id)):
+        message = (
+            "length must be at least 1; 0 is for observing a prefix that is saved (prefix with save or session_id)."
+        )
+        raise invalid("length", message)
+    if asked.length is not None:
+        return asked.length
+    if start >= info.length:
+        message = (
+            f"The sequence is at position {start} of the model's {info.length} steps already; say length to go on."
+        )
+        raise invalid("length", message)
+    return info.length - start
+
+
+def _check_limits(asked: GenerateRequest, info: ModelInfo, num_samples: int, length: int, settings: Settings) -> None:
+    if num_samples > settings.max_num_samples:
+        raise invalid("num_samples", f"num_samples must be from 1 to {settings.max_num_samples}, not {num_samples}.")
+    if length > settings.max_length:
+        raise invalid("length", f"length must be from 1 to {settings.max_length}, not {length}.")
+    if num_samples * length > settings.max_request_steps:
+        message = f"num_samples x length must be at most {settings.max_request_steps}, not {num_samples * length}."
+        raise invalid("length", message)
+    if asked.temperature > info.max_temperature:
+        message = f"temperature must be from 0 to {info.max_temperature:g}, not {asked.temperature:g}."
+        raise invalid("temperature", message)

@@ -1,0 +1,91 @@
+"""Turns every exception into the one error body, FastAPI's and Starlette's own included."""
+
+import difflib
+import logging
+from collections.abc import Iterable
+
+import msgspec
+import orjson
+import redis
+from fastapi import FastAPI, Request, Response
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+
+from vssm_server.api.metrics import Metrics
+from vssm_server.errors import STATUS, Problem
+
+log = logging.getLogger(__name__)
+
+REDIS_AWAY = "Redis does not answer or refused. Try again after Retry-After seconds."
+
+
+def answer(problem: Problem) -> Response:
+    """The HTTP response for a problem."""
+    body = orjson.dumps({"error": msgspec.to_builtins(problem.body)})
+    return Response(body, problem.body.code, problem.headers, "application/json")
+
+
+def install(app: FastAPI, metrics: Metrics) -> None:
+    """Registers the handlers and counts what they answer."""
+
+    def respond(problem: Problem) -> Response:
+        metrics.failures.labels(problem.body.type).inc()
+        return answer(problem)
+
+    async def on_problem(_: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)
+        return respond(error)
+
+    async def on_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        response = respond(_of_status(request, error))
+        response.headers.update(error.headers or {})
+        return response
+
+    async def on_redis(_: Request, error: Exception) -> Response:
+        log.warning("Redis: %s", error)
+        return respond(Problem("redis_unavailable", REDIS_AWAY))
+
+    async def on_bug(_: Request, error: Exception) -> Response:
+        log.error("internal error", exc_info=error)
+        return respond(Problem("internal_error", "A bug in the server; its log has the details."))
+
+    app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(redis.RedisError, on_redis)
+    app.add_exception_handler(Exception, on_bug)
+
+
+def _of_status(request: Request, error: HTTPException) -> Problem:
+    path = request.url.path[:200]
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        return Problem("method_not_allowed", f"{request.method} is not possible on {path}; use {allowed}.")
+    if error.status_code == 404:
+        return Problem("not_found", f"There is nothing at {path}. See /docs for what there is.")
+    return Problem(
+        next((name for name, code in STATUS.items() if code == error.status_code), "invalid_request"), str(error.detail)
+    )
+
+
+def of_validation(error: ValidationError, model: type[BaseModel]) -> Problem:
+    """The first thing that is wrong with a body, and how many more there are."""
+    details = error.errors(include_url=False)
+    first = details[0]
+    name = ".".join(map(str, first["loc"])) or None
+    if first["type"] == "extra_forbidden":
+        message = f"{(name or '')[:100]!r} is not a field of this request{_suggest(name or '', model.model_fields)}"
+    else:
+        message = f"{name or 'The body'}: {first['msg']}, not {_short(first['input'])}"
+    more = f" ({len(details) - 1} more like this)" if len(details) > 1 else ""
+    return Problem("invalid_value", f"{message}.{more}", name)
+
+
+def _suggest(name: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name[:100], names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(names)}"
+
+
+def _short(value: object) -> str:
+    text = repr(value) if isinstance(value, str | int | float | bool | None) else f"a {type(value).__name__}"
+    return text if len(text) <= 60 else text[:57] + "..."

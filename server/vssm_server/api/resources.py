@@ -1,0 +1,94 @@
+"""Sessions and models: what is there to be used."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Depends, Request, Response
+
+from vssm_server.api.body import read
+from vssm_server.api.documented import FORK, errors
+from vssm_server.api.plan import check_ttl
+from vssm_server.api.schema import ForkRequest, ModelList, ModelResponse, SessionResponse
+from vssm_server.api.state import Api, api_of
+from vssm_server.messages import ModelInfo
+from vssm_server.sessions import Session
+
+router = APIRouter()
+Shared = Annotated[Api, Depends(api_of)]
+
+
+@router.get("/sessions/{session_id}", tags=["sessions"], summary="What a session is", responses=errors(404, 503))
+async def get_session(session_id: str, api: Shared) -> SessionResponse:
+    """Position, seed, model and time of expiry of a saved state."""
+    return _session(await api.sessions.get(session_id))
+
+
+@router.post(
+    "/sessions/{session_id}/fork",
+    tags=["sessions"],
+    status_code=201,
+    summary="Copy a session under a new id",
+    responses=errors(400, 404, 413, 415, 422, 503),
+    openapi_extra=FORK,
+)
+async def fork_session(session_id: str, request: Request, api: Shared) -> SessionResponse:
+    """Original and copy continue independently; given the same requests, they make the same values."""
+    api.check_open()
+    ttl_seconds = (await read(request, ForkRequest)).ttl_seconds if await request.body() else None
+    ttl_ms = None if ttl_seconds is None else check_ttl(ttl_seconds, api.settings) * 1000
+    return _session(await api.sessions.fork(session_id, ttl_ms))
+
+
+@router.delete(
+    "/sessions/{session_id}", tags=["sessions"], status_code=204, summary="End a session", responses=errors(404, 503)
+)
+async def delete_session(session_id: str, api: Shared) -> Response:
+    """The state is gone at once."""
+    await api.sessions.delete(session_id)
+    return Response(status_code=204)
+
+
+@router.get("/models", tags=["models"], summary="All models", responses=errors(503))
+async def list_models(api: Shared) -> ModelList:
+    """Those served, and those whose checkpoint could not be used."""
+    api.fleet.check()
+    ready = [_model(info) for info in api.fleet.models.values()]
+    failed = [_broken(name, why) for name, why in api.fleet.failed.items()]
+    return ModelList(models=sorted(ready + failed, key=lambda model: model.name))
+
+
+@router.get("/models/{name}", tags=["models"], summary="One model", responses=errors(404, 503))
+async def get_model(name: str, api: Shared) -> ModelResponse:
+    """Its sizes, values and limits; or what is wrong with its checkpoint."""
+    api.fleet.check()
+    if name in api.fleet.failed:
+        return _broken(name, api.fleet.failed[name])
+    return _model(api.fleet.model(name, None))
+
+
+def _session(session: Session) -> SessionResponse:
+    head = session.head
+    return SessionResponse(
+        id=session.id,
+        model=head.model,
+        fingerprint=head.fingerprint,
+        seed=head.seed,
+        position=head.position,
+        num_samples=head.num_samples,
+        state_bytes=head.state_bytes,
+        created=_iso(session.created),
+        expires=_iso(session.expires),
+    )
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _model(info: ModelInfo) -> ModelResponse:
+    return ModelResponse.model_validate({**msgspec.to_builtins(info), "status": "ready"})
+
+
+def _broken(name: str, why: str) -> ModelResponse:
+    return ModelResponse(name=name, status="failed", error=why)

@@ -1,0 +1,175 @@
+"""The JSON that goes in and out, as OpenAPI describes it."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+MAX_SEED = 2**63 - 1
+
+Prefix = Annotated[
+    object,
+    WithJsonSchema(
+        {
+            "description": "Observed steps that generation continues: (steps, size); a flat list when size is 1; "
+            "a string for text models.",
+            "anyOf": [
+                {"type": "array", "items": {"type": "array", "items": {"type": "number"}}},
+                {"type": "array", "items": {"type": "number"}},
+                {"type": "string"},
+                {"type": "null"},
+            ],
+        }
+    ),
+]
+
+EXAMPLES: dict[str, dict[str, object]] = {
+    "samples": {"summary": "Four digits", "value": {"model": "mnist", "num_samples": 4, "seed": 7}},
+    "prefix": {
+        "summary": "Complete an image from its first rows (two blank ones here)",
+        "value": {"model": "mnist", "prefix": [[0] * 28, [0] * 28], "num_samples": 8, "seed": 1},
+    },
+    "stream": {"summary": "Stream chunks", "value": {"model": "mnist", "stream": True, "seed": 3}},
+    "save": {"summary": "Half a sequence, kept", "value": {"model": "mnist", "length": 14, "seed": 7, "save": True}},
+    "resume": {
+        "summary": "The other half",
+        "value": {"session_id": "sess_0123456789abcdef0123456789abcdef", "length": 14},
+    },
+}
+
+
+class GenerateRequest(BaseModel):
+    """What to generate. Limits that depend on the server's settings are checked beside this."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
+
+    model: str | None = Field(None, description="Name of the model; optional when one is served.")
+    num_samples: int | None = Field(None, ge=1, description="Independent sequences; 1 if absent.")
+    length: int | None = Field(
+        None, ge=0, description="New steps; if absent, up to the model's own length. 0 only observes a prefix."
+    )
+    prefix: Prefix = None
+    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Drawn and returned when absent.")
+    temperature: float = Field(1.0, ge=0, description="Of the observations; 0 takes the most likely value.")
+    output: Literal["sample", "mean"] = Field("sample", description="Values drawn, or their means.")
+    stream: bool = Field(False, description="Answer with server-sent events, chunk by chunk.")
+    session_id: str | None = Field(None, description="Resume this session; model, seed and num_samples come from it.")
+    save: bool = Field(False, description="Keep the final state as a session; implied when resuming.")
+    ttl_seconds: int | None = Field(None, ge=1, description="How long the session is kept after this.")
+
+
+class ForkRequest(BaseModel):
+    """How long the copy is kept."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    ttl_seconds: int | None = Field(None, ge=1, description="As the original when absent.")
+
+
+class Output(BaseModel):
+    """One of the `num_samples` sequences."""
+
+    index: int
+    values: list[list[float]] | list[float] = Field(description="(steps, size), flat when size is 1.")
+    text: str | None = Field(description="The values as UTF-8, for text models.")
+    finish_reason: Literal["length", "end"]
+
+
+class Usage(BaseModel):
+    """Work done."""
+
+    prefix_steps: int
+    generated_steps: int
+
+
+class Timings(BaseModel):
+    """Milliseconds."""
+
+    queue_ms: float
+    generate_ms: float
+    total_ms: float
+
+
+class GenerateResponse(BaseModel):
+    """The whole result. A stream's `done` event is the same with outputs that have no values."""
+
+    id: str
+    model: str
+    fingerprint: str
+    seed: int
+    session_id: str | None
+    position: int
+    outputs: list[Output]
+    usage: Usage
+    timings: Timings
+
+
+class SessionResponse(BaseModel):
+    """A saved state."""
+
+    id: str
+    model: str
+    fingerprint: str
+    seed: int
+    position: int
+    num_samples: int
+    state_bytes: int
+    created: str = Field(description="UTC, ISO 8601.")
+    expires: str = Field(description="UTC, ISO 8601.")
+
+
+class ObservationResponse(BaseModel):
+    """What a value is."""
+
+    kind: str
+    classes: int | None
+    low: float | None
+    high: float | None
+    dtype: str
+
+
+class ImageResponse(BaseModel):
+    """Extent of a whole sequence as an image."""
+
+    height: int
+    width: int
+    channels: int
+
+
+class ModelResponse(BaseModel):
+    """A model that is served, or (status `failed`) could not be, with the reason in `error`."""
+
+    name: str
+    status: Literal["ready", "failed"]
+    error: str | None = None
+    fingerprint: str | None = None
+    description: str | None = None
+    parameters: int | None = None
+    length: int | None = None
+    size: int | None = None
+    observation: ObservationResponse | None = None
+    modality: str | None = None
+    image: ImageResponse | None = None
+    encoder: str | None = None
+    state_bytes: int | None = None
+    max_temperature: float | None = None
+
+
+class ModelList(BaseModel):
+    """All models."""
+
+    models: list[ModelResponse]
+
+
+class ErrorBody(BaseModel):
+    """What was wrong, what is allowed, what to do."""
+
+    type: str = Field(description="Stable; see the list in the description of the API.")
+    message: str
+    param: str | None = Field(description="The field it is about.")
+    code: int = Field(description="The HTTP status.")
+
+
+class ErrorResponse(BaseModel):
+    """Every error looks like this."""
+
+    error: ErrorBody

@@ -1,0 +1,52 @@
+"""Runs the application under uvicorn and drains it: on SIGTERM what was accepted is answered, the rest gets 503."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import time
+from types import FrameType
+
+import uvicorn
+
+from vssm_server.api.app import create_app
+from vssm_server.api.state import Api
+from vssm_server.settings import Settings
+
+LINGER_SECONDS = 0.5  # after the last answer, so that it is read before connections close
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that goes on answering, with 503, until what it had accepted is answered."""
+
+    def __init__(self, config: uvicorn.Config, api: Api) -> None:
+        super().__init__(config)
+        self._api = api
+        self._until: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal drains, the second ends at once."""
+        if self._api.draining:
+            self.should_exit = True
+            self.force_exit = sig == signal.SIGINT
+            return
+        self._api.draining = True
+        self._until = time.monotonic() + self._api.settings.drain_seconds
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second."""
+        if self._until is not None and (not self._api.hub.waiters or time.monotonic() > self._until):
+            await asyncio.sleep(LINGER_SECONDS)
+            self.should_exit = self.should_exit or not self._api.hub.waiters or time.monotonic() > self._until
+        return await super().on_tick(counter)
+
+
+def run_api(settings: Settings, listening: socket.socket) -> None:
+    """Serves on the socket until it is told to end."""
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app, log_level=settings.log_level, access_log=False, server_header=False, timeout_graceful_shutdown=2
+    )
+    server = Server(config, app.state.api)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[listening])

@@ -1,0 +1,58 @@
+"""What the routes share: settings, Redis, the workers' news, the hub and the metrics."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import Request
+
+from vssm_server.api.metrics import Metrics
+from vssm_server.connect import connect_async
+from vssm_server.errors import Problem
+from vssm_server.fleet import Fleet
+from vssm_server.hub import Hub
+from vssm_server.sessions import Sessions
+from vssm_server.settings import Settings
+
+
+class Api:
+    """One API process."""
+
+    def __init__(self, settings: Settings) -> None:
+        assert settings.redis_url is not None
+        self.settings = settings
+        self.redis = connect_async(settings.redis_url)
+        self.listener = connect_async(settings.redis_url)
+        self.fleet = Fleet(self.redis)
+        self.hub = Hub(self.redis, self.listener, settings.queue_limit)
+        self.sessions = Sessions(self.redis)
+        self.metrics = Metrics(self.fleet)
+        self.draining = False
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """While this is open, replies are listened for and heartbeats are read."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.fleet.once(self.hub), 5)
+        tasks = [asyncio.create_task(self.hub.listen()), asyncio.create_task(self.fleet.watch(self.hub))]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.hub.close()
+            await self.redis.aclose()
+            await self.listener.aclose()
+
+    def check_open(self) -> None:
+        """Raises Problem when this process is about to end."""
+        if self.draining:
+            raise Problem("shutting_down", "The server is shutting down. Try again after Retry-After seconds.")
+
+
+def api_of(request: Request) -> Api:
+    """For FastAPI's Depends."""
+    api = request.app.state.api
+    assert isinstance(api, Api)
+    return api

@@ -1,0 +1,64 @@
+"""The models of a worker: loaded once, warmed up, and those that could not be, with the reason."""
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import torch
+
+import vssm
+from vssm import VSSM, Window
+from vssm_server.messages import ModelInfo
+from vssm_server.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Catalog:
+    """What can be served, and what is wrong with the rest."""
+
+    models: dict[str, VSSM] = field(default_factory=dict)
+    infos: dict[str, ModelInfo] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def load_catalog(settings: Settings) -> Catalog:
+    """Loads the models of the settings; one bad checkpoint does not stop the others."""
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    catalog = Catalog()
+    chosen = [name.strip() for name in settings.models.split(",") if name.strip()] or vssm.shipped_models()
+    for source in chosen:
+        try:
+            _load(catalog, source, settings.device)
+        except Exception as error:  # a damaged checkpoint must not end the worker, whatever it raises
+            log.error("model %s cannot be used: %s", source, error)
+            catalog.failed[_name(source)] = _reason(error)
+    return catalog
+
+
+def _load(catalog: Catalog, source: str, device: str) -> None:
+    model = vssm.load(source, device=device)
+    info = msgspec.convert({**model.info(), "name": _name(source)}, ModelInfo)
+    if info.name in catalog.models:
+        raise ValueError(f"the name {info.name!r} is taken by another model; rename the folder")
+    _warm_up(model)
+    catalog.models[info.name], catalog.infos[info.name] = model, info
+
+
+def _warm_up(model: VSSM) -> None:
+    """Compiles and allocates, so that the first request is not slow."""
+    state = model.start(num_samples=2, seed=0)
+    for steps in (1, min(64, model.info()["length"])):
+        model.advance([Window(state=state, length=steps)])
+
+
+def _name(source: str) -> str:
+    """A checkpoint folder is served under its own name."""
+    return Path(source).name
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,146 @@
+"""The command line: `serve`, and its parts `api` and `worker`. Every setting is a flag of each."""
+
+import importlib.util
+import inspect
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from vssm_server.settings import PREFIX, Settings, unknown_variables
+
+app = typer.Typer(
+    name="vssm-server",
+    help="Generation server for variational state space models.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+out = Console(highlight=False, soft_wrap=True)
+complaints = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def stop(message: str) -> NoReturn:
+    """Ends the program with a message instead of a traceback."""
+    complaints.print(f"error: {message}", markup=False)
+    raise typer.Exit(2)
+
+
+def read_settings(flags: dict[str, Any]) -> Settings:
+    """Flags over environment over defaults; anything wrong ends the program with a message."""
+    if problems := unknown_variables():
+        stop(" ".join(problems) + " See --help for all settings.")
+    try:
+        settings = Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        stop("; ".join(f"{PREFIX}{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors()))
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    return settings
+
+
+def command(run: Callable[[Settings], None]) -> None:
+    """Registers a command whose options are the settings."""
+
+    def call(**flags: Any) -> None:
+        run(read_settings(flags))
+
+    parameters = []
+    for name, field in Settings.model_fields.items():
+        kind = int if field.annotation is int else float if field.annotation is float else str
+        default = "" if field.default in (None, "") else f" [default: {field.default}]"
+        flag = "--" + name.replace("_", "-")
+        option = typer.Option(
+            None, flag, help=f"{field.description}{default} ({PREFIX}{name.upper()})", show_default=False
+        )
+        parameters.append(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind | None)
+        )
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    call.__doc__ = run.__doc__
+    app.command(run.__name__)(call)
+
+
+def need_redis(settings: Settings) -> str:
+    """The Redis URL. Ends the program if there is none."""
+    if settings.redis_url is None:
+        stop("VSSM_REDIS_URL is needed, as in redis://host:6379/0; or use `vssm-server serve`, which runs its own.")
+    if not settings.redis_url.startswith(("redis://", "rediss://", "unix://")):
+        stop(f"VSSM_REDIS_URL must begin with redis://, rediss:// or unix://, not {settings.redis_url[:20]!r}.")
+    return settings.redis_url
+
+
+def need_library() -> None:
+    """Ends the program if the model library is not installed; does not import it."""
+    if importlib.util.find_spec("vssm") is None:
+        stop('the model library is not installed; a worker needs it: pip install "vssm-server[worker]".')
+
+
+def open_socket(settings: Settings) -> socket.socket:
+    """The listening socket. Ends the program if it cannot be had."""
+    from vssm_server.supervisor import listen
+
+    try:
+        return listen(settings.host, settings.port)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        stop(f"cannot listen on {settings.host}:{settings.port}: {reason}. Choose another with --port or VSSM_PORT.")
+
+
+def api(settings: Settings) -> None:
+    """Run only the HTTP part; needs VSSM_REDIS_URL and no torch."""
+    need_redis(settings)
+    from vssm_server.api.serve import run_api
+    from vssm_server.supervisor import INHERITED_SOCKET
+
+    inherited = os.environ.get(INHERITED_SOCKET)
+    run_api(settings, open_socket(settings) if inherited is None else socket.socket(fileno=int(inherited)))
+
+
+def worker(settings: Settings) -> None:
+    """Run only a worker; needs VSSM_REDIS_URL and the model library."""
+    url = need_redis(settings)
+    need_library()
+    from vssm_server.catalog import load_catalog
+    from vssm_server.connect import connect
+    from vssm_server.engine import Engine
+    from vssm_server.queue import Queue
+    from vssm_server.worker import Worker
+
+    client = connect(url)
+    queue = Queue(client, f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
+    process = Worker(client, queue, Engine(settings.chunk_steps, settings.pass_steps), load_catalog(settings))
+
+    def end(*_: object) -> None:
+        process.stopping = True
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    process.run()
+
+
+def serve(settings: Settings) -> None:
+    """Run everything on this machine: an embedded Redis (unless VSSM_REDIS_URL is set), workers and the API."""
+    need_library()
+    from vssm_server.local import serve_locally
+    from vssm_server.valkey import StateFolderError
+
+    if settings.redis_url is not None:
+        need_redis(settings)
+    listening = open_socket(settings)
+    try:
+        serve_locally(settings, listening, out)
+    except StateFolderError as error:
+        stop(str(error))
+
+
+command(serve)
+command(api)
+command(worker)

@@ -1,0 +1,58 @@
+"""Tells the others, twice a second, that this worker lives, what it serves and what it has done."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import redis
+
+from vssm_server import keys
+from vssm_server.messages import Heartbeat, encode
+
+EVERY_SECONDS = 0.5
+ALIVE_MS = 3000  # without a beat for this long, others take over the jobs
+
+log = logging.getLogger(__name__)
+
+
+class Pulse:
+    """A thread of its own: a long pass does not look like death."""
+
+    def __init__(self, client: redis.Redis, report: Callable[[], Heartbeat]) -> None:
+        self._redis = client
+        self._report = report
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def beat(self) -> None:
+        """One heartbeat. Raises redis.RedisError."""
+        report = self._report()
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.set(keys.beat(report.worker), encode(report), px=ALIVE_MS)
+            pipe.zadd(keys.WORKERS, {report.worker: time.time()})
+            pipe.execute()
+
+    def start(self) -> None:
+        """Starts the thread, if it does not run yet."""
+        if not self._thread.is_alive():
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread and takes the worker off the list."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        worker = self._report().worker
+        try:
+            self._redis.delete(keys.beat(worker))
+            self._redis.zrem(keys.WORKERS, worker)
+        except redis.RedisError as error:
+            log.warning("could not say goodbye: %s", error)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(EVERY_SECONDS):
+            try:
+                self.beat()
+            except redis.RedisError as error:
+                log.debug("no heartbeat: %s", error)

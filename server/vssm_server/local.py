@@ -1,0 +1,60 @@
+"""The whole service on one machine: which processes `serve` runs, and what it says when they are ready."""
+
+import os
+import socket
+import sys
+import urllib.error
+import urllib.request
+
+from rich.console import Console
+
+from vssm_server import valkey
+from vssm_server.settings import Settings
+from vssm_server.supervisor import INHERITED_SOCKET, Child, Supervisor
+
+PROBE_SECONDS = 1.0
+REQUEST = '{"num_samples": 4, "seed": 7}'
+
+
+def serve_locally(settings: Settings, listening: socket.socket, out: Console) -> None:
+    """Until it is told to end. Raises StateFolderError."""
+    stores: list[Child] = []
+    if settings.redis_url is None:
+        folder = settings.state_folder()
+        descriptor = valkey.lock(folder)
+        stores = [Child("redis", valkey.command(settings), os.environ, [descriptor])]
+        settings = settings.model_copy(update={"redis_url": f"unix://{valkey.socket_path(folder)}"})
+    environment = {**os.environ, **settings.environment()}
+    workers = [Child(f"worker {number}", _command("worker"), environment) for number in range(settings.workers)]
+    number = listening.fileno()  # shared, so that a restart of the API refuses no connection
+    apis = [Child("api", _command("api"), {**environment, INHERITED_SOCKET: str(number)}, [number])]
+    address = f"http://{_shown(settings.host)}:{listening.getsockname()[1]}"
+    out.print(f"starting {settings.workers} worker(s) and the API on {address} ...")
+    supervisor = Supervisor([apis, workers, stores], settings.drain_seconds)
+    supervisor.run(lambda: _ready(address), lambda: _announce(address, out))
+    out.print("stopped: what was accepted is answered")
+
+
+def _command(name: str) -> list[str]:
+    return [sys.executable, "-m", "vssm_server", name]
+
+
+def _shown(host: str) -> str:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{host}]" if ":" in host else host
+
+
+def _ready(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/readyz", timeout=PROBE_SECONDS) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _announce(address: str, out: Console) -> None:
+    out.print(f"ready: {address}   (documentation and trying out: {address}/docs)")
+    out.print(
+        f"""try:   curl --json '{{"num_samples": 16, "seed": 7}}' -H 'Accept: image/png' -o samples.png {address}/generate"""
+    )
+    out.print("end:   Ctrl-C")

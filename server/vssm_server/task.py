@@ -1,0 +1,116 @@
+"""One job while it is worked on: its model, its state, what is still to observe and to generate."""
+
+import math
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vssm import VSSM, Advance, State, Window
+from vssm_server.messages import Array, Chunk, Done, SessionHead
+from vssm_server.queue import Commit, Job, Saved
+
+STREAM_PARTS = 8  # a stream gets about this many chunks, or more when they would exceed the largest chunk
+
+
+class Task:
+    """First the prefix is observed, then `length` steps are generated, both in windows that may be cut anywhere."""
+
+    def __init__(self, job: Job, model: VSSM, state: State, saved: Saved | None, queue_ms: float) -> None:
+        request = job.request
+        self.job = job
+        self.model = model
+        self.state = state
+        self.values: list[NDArray[np.generic]] = []
+        self._saved = saved
+        self._prefix = None if request.prefix is None else request.prefix.unpack()  # (steps, size)
+        self._observed = 0
+        self._generated = 0
+        self._queue_ms = queue_ms
+        self._started = time.perf_counter()
+
+    @property
+    def rows(self) -> int:
+        """Sequences that advance together."""
+        return self.job.request.num_samples
+
+    @property
+    def alone(self) -> bool:
+        """Whether the job may be what killed its last workers: it shares no pass then."""
+        return self.job.deliveries > 2
+
+    @property
+    def observing(self) -> bool:
+        """Whether the next window is of the prefix."""
+        return self._prefix is not None and self._observed < len(self._prefix)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to observe or generate."""
+        return not self.observing and self._generated >= self.job.request.length
+
+    def wanted(self, most: int) -> int:
+        """Steps of the next window, at most `most`."""
+        if self._prefix is not None and self.observing:
+            return min(most, len(self._prefix) - self._observed)
+        length = self.job.request.length
+        if self.job.request.stream:
+            most = min(most, math.ceil(length / STREAM_PARTS))
+        return min(most, length - self._generated)
+
+    def window(self, steps: int) -> Window:
+        """The next `steps` steps, for `VSSM.advance`."""
+        request = self.job.request
+        observed = None
+        if self._prefix is not None and self.observing:
+            observed = self._prefix[self._observed : self._observed + steps]  # (steps, size)
+        return Window(
+            state=self.state,
+            length=steps,
+            observed=observed,
+            temperature=request.temperature,
+            output="mean" if request.output == "mean" else "sample",
+            encode=request.session_id is not None and self.model.config.encoder.kind == "causal",
+        )
+
+    def take(self, steps: int, advance: Advance) -> Chunk | None:
+        """Keeps what a pass made; a stream's part is returned, to be sent at once."""
+        self.state = advance.state
+        if self.observing:
+            self._observed += steps
+            return None
+        self._generated += steps
+        if self.job.request.stream:
+            return Chunk(self.job.request.id, self.state.position, Array.pack(advance.values))
+        self.values.append(advance.values)
+        return None
+
+    def done(self) -> Done:
+        """The reply of the ended task."""
+        return Done(
+            id=self.job.request.id,
+            fingerprint=self.model.fingerprint,
+            seed=self.state.seed,
+            position=self.state.position,
+            values=Array.pack(np.concatenate(self.values, axis=1)) if self.values else None,
+            queue_ms=self._queue_ms,
+            generate_ms=(time.perf_counter() - self._started) * 1e3,
+        )
+
+    def commit(self) -> Commit | None:
+        """What is to be saved with the reply, if anything."""
+        request = self.job.request
+        if request.session_id is None:
+            return None
+        kept_ms = request.ttl_ms if self._saved is None else request.ttl_ms or self._saved.head.ttl_ms
+        data = self.state.to_bytes()
+        head = SessionHead(
+            model=request.model,
+            fingerprint=self.model.fingerprint,
+            seed=self.state.seed,
+            position=self.state.position,
+            num_samples=self.state.num_samples,
+            state_bytes=len(data),
+            ttl_ms=kept_ms or 0,
+        )
+        return Commit(head, data, b"0" if self._saved is None else self._saved.version)

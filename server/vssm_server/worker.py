@@ -1,0 +1,220 @@
+"""A worker: takes jobs off the queue, runs them in passes, commits what they made. Knows nothing of HTTP.
+
+Nothing in memory matters: after any trouble with Redis the worker forgets its tasks and reads back what it still owns.
+What is run twice has the same values (noise depends on seed, sample and position only), and only the owner of a job
+can end it.
+"""
+
+import contextlib
+import logging
+import time
+
+import redis
+
+from vssm import State, StateError
+from vssm_server.catalog import Catalog
+from vssm_server.engine import Engine, Step
+from vssm_server.errors import Problem
+from vssm_server.heartbeat import Pulse
+from vssm_server.messages import Failure, Heartbeat
+from vssm_server.queue import MAX_DELIVERIES, Job, Queue, Saved
+from vssm_server.task import Task
+
+CLAIM_SECONDS = 1.0
+PATIENCE_MS = 500
+MOST_JOBS = 256  # in hand at once; the rest waits where other workers can take it
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """One process, one device."""
+
+    def __init__(self, client: redis.Redis, queue: Queue, engine: Engine, catalog: Catalog) -> None:
+        self.stopping = False
+        self.queue = queue
+        self.engine = engine
+        self.catalog = catalog
+        self.waiting: list[Job] = []
+        self.tasks: list[Task] = []
+        self._next_claim = 0.0
+        self._pulse = Pulse(client, self.report)
+
+    def run(self) -> None:
+        """Until told to stop and done: take a batch, load states, run, commit."""
+        self._open()
+        while not self.stopping or self.waiting or self.tasks:
+            try:
+                self.take()
+                self.drop_cancelled()
+                self.load()
+                for step in self.engine.run(self.tasks):
+                    self.keep(step)
+                for task in [task for task in self.tasks if task.ended]:
+                    self.commit(task)
+            except redis.RedisError as error:
+                log.warning("Redis is away: %s", error)
+                self._open()
+        with contextlib.suppress(redis.RedisError):
+            self.queue.close()
+        self._pulse.stop()
+
+    def take(self) -> None:
+        """New jobs, and those of dead workers. Waits for one only when there is nothing to do."""
+        if time.monotonic() >= self._next_claim:
+            self._next_claim = time.monotonic() + CLAIM_SECONDS
+            self.queue.sync_clock()
+            suspects = 0 if any(task.alone for task in self.tasks) else 1
+            self.waiting += self.queue.claim(MOST_JOBS, suspects)
+        if self.stopping or any(job.deliveries > 2 for job in self._jobs()):
+            return
+        idle = not self.waiting and not self.tasks
+        self.waiting += self.queue.take(MOST_JOBS - len(self._jobs()), PATIENCE_MS if idle else None)
+
+    def drop_cancelled(self) -> None:
+        """Work that nobody waits for any more ends here."""
+        for job in self.queue.cancelled(self._jobs()):
+            self.end(job, None)
+
+    def load(self) -> None:
+        """Makes tasks of the waiting jobs; those of one session go one after another."""
+        busy = {task.job.request.session_id for task in self.tasks} - {None}
+        jobs, self.waiting = self.waiting, []
+        for job in jobs:
+            if job.request.session_id in busy:
+                self.waiting.append(job)
+                continue
+            try:
+                self.tasks.append(self.begin(job))
+                busy |= {job.request.session_id} - {None}
+            except Problem as problem:
+                self.fail(job, problem)
+
+    def begin(self, job: Job) -> Task:
+        """A job with its model and state. Raises Problem."""
+        request = job.request
+        if job.deliveries > MAX_DELIVERIES:
+            raise Problem("generation_failed", f"The request was given up: {MAX_DELIVERIES} workers died of it.")
+        if self.queue.now_ms() > job.deadline_ms:
+            raise _late(job)
+        if request.model in self.catalog.failed:
+            reason = self.catalog.failed[request.model]
+            raise Problem("model_failed", f"The checkpoint of {request.model!r} cannot be used: {reason}", "model")
+        model = self.catalog.models.get(request.model)
+        if model is None:
+            raise Problem("model_not_found", f"This worker does not serve {request.model!r}.", "model")
+        queue_ms = max(0.0, self.queue.now_ms() - job.accepted_ms)
+        if not request.resume:
+            state = model.start(num_samples=request.num_samples, seed=request.seed)
+            return Task(job, model, state, None, queue_ms)
+        saved = self._saved(job, model.fingerprint)
+        return Task(job, model, _state(saved), saved, queue_ms)
+
+    def _saved(self, job: Job, fingerprint: str) -> Saved:
+        saved = self.queue.load(job)
+        if not isinstance(saved, Saved):
+            raise _refused(job, saved)
+        if saved.head.fingerprint != fingerprint:
+            message = (
+                "The session was made by another checkpoint of this model, so it cannot be continued. Start a new one."
+            )
+            raise Problem("fingerprint_mismatch", message, "session_id")
+        return saved
+
+    def keep(self, step: Step) -> None:
+        """What a pass made for a task: kept, sent on if it streams; a problem ends the job."""
+        if isinstance(step.outcome, Problem):
+            self.fail(step.task.job, step.outcome)
+            return
+        chunk = step.task.take(step.steps, step.outcome)
+        if self.queue.now_ms() > step.task.job.deadline_ms:
+            self.fail(step.task.job, _late(step.task.job))
+        elif chunk is not None and (answer := self.queue.emit(step.task.job, chunk)) != "sent":
+            self.give_way(step.task.job, answer)
+
+    def commit(self, task: Task) -> None:
+        """State, reply and the end of the job, at once. A session that moved on meanwhile is continued from there."""
+        answer = self.queue.finish(task.job, task.done(), task.commit())
+        if answer in ("stale", "leased") and not task.job.request.stream:
+            self._forget(task.job)
+            self.waiting.append(task.job)
+        else:
+            self.give_way(task.job, answer)
+
+    def give_way(self, job: Job, answer: str) -> None:
+        """After what Redis said of a job: forget it if it is ended or another's, else end it."""
+        if answer in ("done", "gone"):
+            self._forget(job)
+        elif answer == "cancelled":
+            self.end(job, None)
+        elif answer == "late":
+            self.fail(job, _late(job))
+        else:
+            self.fail(job, _refused(job, answer))
+
+    def fail(self, job: Job, problem: Problem) -> None:
+        """Ends a job with an error reply."""
+        body = problem.body
+        self.end(job, Failure(job.request.id, body.type, body.message, body.param, body.code))
+
+    def end(self, job: Job, failure: Failure | None) -> None:
+        """Ends a job without a result."""
+        self.queue.finish(job, failure, aside=job.deliveries > MAX_DELIVERIES)
+        self._forget(job)
+
+    def report(self) -> Heartbeat:
+        """What this worker is and has done."""
+        counters = self.engine.counters
+        return Heartbeat(
+            worker=self.queue.consumer,
+            models=self.catalog.infos,
+            failed=self.catalog.failed,
+            running=len(self.tasks),
+            generated_steps=counters.generated_steps,
+            passes=counters.passes,
+            rows=counters.rows,
+            row_buckets=list(counters.row_buckets),
+        )
+
+    def _open(self) -> None:
+        """Begins, or begins again: waits for Redis, then reads back the jobs this worker still owns."""
+        pause = 0.1
+        self.tasks, self.waiting = [], []
+        while not self.stopping:
+            try:
+                self._pulse.beat()
+                self.waiting = self.queue.open()
+                self._pulse.start()
+                return
+            except redis.RedisError:
+                time.sleep(pause)
+                pause = min(1.0, 2 * pause)
+
+    def _jobs(self) -> list[Job]:
+        return self.waiting + [task.job for task in self.tasks]
+
+    def _forget(self, job: Job) -> None:
+        self.tasks = [task for task in self.tasks if task.job is not job]
+        self.waiting = [other for other in self.waiting if other is not job]
+
+
+def _state(saved: Saved) -> State:
+    try:
+        return State.from_bytes(saved.state)
+    except StateError as error:
+        raise Problem("fingerprint_mismatch", f"The saved state cannot be read: {error}", "session_id") from None
+
+
+def _late(job: Job) -> Problem:
+    seconds = job.request.timeout_ms / 1e3
+    return Problem("deadline_exceeded", f"The request took longer than {seconds:g} seconds; nothing was saved.")
+
+
+def _refused(job: Job, answer: str) -> Problem:
+    session = job.request.session_id
+    if answer == "missing":
+        return Problem("session_not_found", f"There is no session {session!r} any more.", "session_id")
+    if answer == "orphan":
+        return Problem("stream_lost", "The connection to the API process was lost; nothing was saved. Try again.")
+    message = f"Another request is advancing the session {session!r}; nothing was saved. Try again."
+    return Problem("session_conflict", message, "session_id")
