@@ -11,9 +11,6 @@ Sequential in time everywhere, so the values do not depend on where a sequence i
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import numba
@@ -21,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_SERIAL_ELEMENTS = 1 << 18  # below this the kernel is done before a second thread has woken up
+from vssm.parallel import array, over_rows
 
 
 def linear_recurrence(a: Tensor, b: Tensor, h0: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -73,45 +70,22 @@ class _Compiled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, h0: Tensor) -> Tensor:
         h = torch.empty_like(b, memory_format=torch.contiguous_format)
-        arrays = [_array(a), _array(b), _array(h0), h.numpy()]
+        arrays = [array(a), array(b), array(h0), h.numpy()]
         kernel = _forward_fixed if a.dim() == 1 else _forward_gated
-        _over_rows(kernel, arrays, shared=1 if a.dim() == 1 else 0)
+        over_rows(kernel, arrays, shared=1 if a.dim() == 1 else 0)
         ctx.save_for_backward(a, h0, h)
         return h
 
     @staticmethod
     def backward(ctx: Any, grad_h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         a, h0, h = ctx.saved_tensors
-        g = torch.empty_like(h)
-        fixed = a.dim() == 1
+        g, fixed = torch.empty_like(h), a.dim() == 1
+        grad_a = torch.empty_like(h0 if fixed else a)  # time-invariant: one sum a row, added up below
         kernel = _backward_fixed if fixed else _backward_gated
-        _over_rows(kernel, [_array(a.conj()), _array(grad_h), g.numpy()], shared=1 if fixed else 0)
+        arrays = [array(a.conj()), array(grad_h), array(h0), array(h), g.numpy(), grad_a.numpy()]
+        over_rows(kernel, arrays, shared=1 if fixed else 0)
         gate = a if fixed else a[:, 0]
-        grad_h0 = gate.conj() * g[:, 0]
-        before = torch.cat([h0[:, None], h[:, :-1]], dim=1)
-        grad_a = (g * before.conj()).sum((0, 1)) if fixed else g * before.conj()
-        return grad_a, g, grad_h0
-
-
-def _array(x: Tensor) -> np.ndarray[Any, Any]:
-    array: np.ndarray[Any, Any] = x.detach().resolve_conj().contiguous().numpy()
-    return array
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="recurrence")
-
-
-def _over_rows(kernel: Any, arrays: list[np.ndarray[Any, Any]], shared: int) -> None:
-    """Run `kernel` on slices of rows, one a thread; the first `shared` arrays have no row dimension."""
-    rows, threads = arrays[-1].shape[0], torch.get_num_threads()
-    if threads == 1 or rows == 1 or arrays[-1].size < _SERIAL_ELEMENTS:
-        kernel(*arrays)
-        return
-    cuts = np.linspace(0, rows, min(threads, rows) + 1).astype(int)
-    parts = [arrays[:shared] + [x[i:j] for x in arrays[shared:]] for i, j in pairwise(cuts)]
-    list(_pool(threads).map(lambda part: kernel(*part), parts))
+        return grad_a.sum(0) if fixed else grad_a, g, gate.conj() * g[:, 0]
 
 
 # Slices, not index pairs: without the wrap-around checks of h[r, t - 1, n] the inner loop becomes SIMD.
@@ -142,28 +116,37 @@ def _forward_gated(a, b, h0, h):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _backward_fixed(a_conj, grad, g):  # type: ignore[no-untyped-def]
+def _backward_fixed(a_conj, grad, h0, h, g, grad_a):  # type: ignore[no-untyped-def]
     rows, steps, channels = grad.shape
     for r in range(rows):
         g[r, steps - 1] = grad[r, steps - 1]
-        after = g[r, steps - 1]
+        after, total = g[r, steps - 1], grad_a[r]
+        total[:] = 0
         for back in range(steps - 1):
             t = steps - 2 - back
-            now, x = g[r, t], grad[r, t]
+            now, x, state = g[r, t], grad[r, t], h[r, t]
             for n in range(channels):
                 now[n] = a_conj[n] * after[n] + x[n]
+                total[n] += after[n] * np.conj(state[n])
             after = now
+        first = h0[r]
+        for n in range(channels):
+            total[n] += after[n] * np.conj(first[n])
 
 
 @numba.njit(cache=True, nogil=True)
-def _backward_gated(a_conj, grad, g):  # type: ignore[no-untyped-def]
+def _backward_gated(a_conj, grad, h0, h, g, grad_a):  # type: ignore[no-untyped-def]
     rows, steps, channels = grad.shape
     for r in range(rows):
         g[r, steps - 1] = grad[r, steps - 1]
         after = g[r, steps - 1]
         for back in range(steps - 1):
             t = steps - 2 - back
-            now, x, gate = g[r, t], grad[r, t], a_conj[r, t + 1]
+            now, x, state, gate, slope = g[r, t], grad[r, t], h[r, t], a_conj[r, t + 1], grad_a[r, t + 1]
             for n in range(channels):
                 now[n] = gate[n] * after[n] + x[n]
+                slope[n] = after[n] * np.conj(state[n])
             after = now
+        first, slope = h0[r], grad_a[r, 0]
+        for n in range(channels):
+            slope[n] = after[n] * np.conj(first[n])

@@ -4,7 +4,7 @@ A matrix product may round a row differently when it is computed among more or f
 picks another kernel. Generation must not notice who shares its batch, so products outside training go through
 `linear`, in tiles of a fixed number of rows, the last one padded. `tile_sizes` checks on the machine at hand that
 larger tiles give the bits of small ones before they are used. Everything else that a VSSM does to a row is either
-an operation that IEEE 754 rounds exactly (`gate`, `exact_exp`) or reduces within the row.
+an operation that IEEE 754 rounds exactly (`gates`, `exact_exp`) or reduces within the row.
 """
 
 from __future__ import annotations
@@ -78,34 +78,6 @@ def _agrees(x: Tensor, weight: Tensor, bias: Tensor | None, expected: Tensor, si
         if not torch.equal(out, expected.roll(shift, 0).repeat(size // TILE, 1)):
             return False
     return True
-
-
-def squash(x: Tensor) -> Tensor:
-    """A sigmoid of exactly rounded operations, (1 + x / sqrt(1 + x^2)) / 2: the same bits in SIMD and scalar code."""
-    return 0.5 * (1.0 + x / torch.sqrt(1.0 + x * x))
-
-
-def gate(x: Tensor, by: Tensor) -> Tensor:
-    """x * squash(by), elementwise; `gate(x, x)` is the activation of every network here (as SiLU is x * sigmoid(x))."""
-    if torch.is_grad_enabled():
-        gated: Tensor = _Gate.apply(x, by)  # type: ignore[no-untyped-call]
-        return gated
-    return x * squash(by)
-
-
-class _Gate(torch.autograd.Function):
-    """`gate` with a backward that recomputes instead of keeping six intermediate tensors."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, by: Tensor) -> Tensor:
-        ctx.save_for_backward(x, by)
-        return x * squash(by)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        x, by = ctx.saved_tensors
-        root = torch.rsqrt(1.0 + by * by)
-        return grad * (0.5 + 0.5 * by * root), grad * x * (0.5 * root * root * root)
 
 
 def exact_exp(x: Tensor) -> Tensor:

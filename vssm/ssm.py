@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vssm import rows
+from vssm import gates, rows
 from vssm.recurrence import linear_recurrence
 
 
@@ -42,7 +42,7 @@ class MLP(nn.Sequential):
 
 class Activation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return rows.gate(x, x)
+        return gates.activate(x)
 
 
 class SSM(nn.Module):
@@ -58,15 +58,20 @@ class SSM(nn.Module):
         self.skip = nn.Parameter(0.1 * torch.randn(width))
 
     def gates(self) -> tuple[Tensor, Tensor]:
-        """a (N,) complex and the input scale sqrt(1 - |a|^2) (2N,)."""
-        radius = torch.exp(-torch.exp(self.log_decay))
-        scale = torch.sqrt(1.0 - radius * radius)
-        return torch.polar(radius, self.angle), scale.repeat_interleave(2)
+        """a (N,) complex and the input scale sqrt(1 - |a|^2) (2N,).
+
+        By way of float64: a library's float32 exp may round differently with a tensor's place in memory.
+        """
+        radius = torch.exp(-torch.exp(self.log_decay.double()))
+        scale = torch.sqrt(1.0 - radius * radius).repeat_interleave(2)
+        a = torch.polar(radius, self.angle.double())
+        single = self.angle.dtype == torch.float32
+        return (a.to(torch.complex64), scale.float()) if single else (a, scale)
 
     def forward(self, x: Tensor, state: Tensor, last: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x (B, T, D), state (B, 2N) -> y (B, T, D) and the state after step `last` (B,) of each row, or the final."""
         a, scale = self.gates()
-        u = self.input(x) * scale  # (B, T, 2N)
+        u = rows.linear(x, self.input.weight * scale[:, None], None)  # (B, T, 2N)
         h, h_last = linear_recurrence(a, _complex(u), _complex(state))  # (B, T, N), (B, N)
         y = self.output(torch.view_as_real(h).flatten(-2)) + self.skip * x
         if last is not None:
@@ -95,8 +100,7 @@ class Block(nn.Module):
             y, state = self.ssm(x, state, last)
             return x + y, state
         y, state = self.ssm(self.norm(x), state, last)
-        value, by = self.mix(rows.gate(y, y)).chunk(2, dim=-1)
-        return x + rows.gate(value, by), state
+        return x + gates.glu(self.mix(gates.activate(y))), state
 
 
 class Stack(nn.Module):

@@ -1,0 +1,36 @@
+"""Compiled kernels over rows, one slice of rows a thread. Knows nothing of what the kernels compute."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_SERIAL_ELEMENTS = 1 << 18  # below this a kernel is done before a second thread has woken up
+
+
+def array(x: Tensor) -> np.ndarray[Any, Any]:
+    """The values of a CPU tensor as a contiguous numpy array, shared where possible."""
+    values: np.ndarray[Any, Any] = x.detach().resolve_conj().contiguous().numpy()
+    return values
+
+
+def over_rows(kernel: Any, arrays: list[np.ndarray[Any, Any]], shared: int = 0) -> None:
+    """Run `kernel(*arrays)` on slices of the first dimension; the first `shared` arrays are given whole."""
+    rows, threads = arrays[-1].shape[0], torch.get_num_threads()
+    if threads == 1 or rows == 1 or arrays[-1].size < _SERIAL_ELEMENTS:
+        kernel(*arrays)
+        return
+    cuts = np.linspace(0, rows, min(threads, rows) + 1).astype(int)
+    parts = [arrays[:shared] + [x[i:j] for x in arrays[shared:]] for i, j in pairwise(cuts)]
+    list(_pool(threads).map(lambda part: kernel(*part), parts))
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="vssm-kernel")
