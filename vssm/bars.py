@@ -36,10 +36,11 @@ def counting_bar(console: Console, unit: str, *fields: str) -> Progress:
     )
     texts = (TextColumn(f"{{task.fields[{field}]}}") for field in fields)
     columns = (TextColumn("{task.description}"), BarColumn(20), *counts, *texts)
-    return Progress(*columns, console=console, transient=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def download_bar(console: Console) -> Progress:
     """Return a progress bar that counts bytes."""
     columns = (TextColumn("{task.description}"), BarColumn(20), DownloadColumn(), TransferSpeedColumn())
-    return Progress(*columns, TimeRemainingColumn(compact=True), console=console)
+    left = TimeRemainingColumn(compact=True)
+    return Progress(*columns, left, console=console, transient=True, disable=not console.is_terminal)

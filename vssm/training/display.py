@@ -25,19 +25,16 @@ class TrainingDisplay:
         self._console = console or Console(stderr=True)
         self._total = recipe.training.steps
         self._bar = counting_bar(self._console, "steps", "now", "best")
-        self._live = self._console.is_terminal
         self._task = self._bar.add_task("training", total=self._total, now="", best="")
 
     def __enter__(self) -> Self:
-        if self._live:
-            self._bar.start()
+        self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._live:
-            self._bar.stop()
+        self._bar.stop()
 
     def begin(self, step: int) -> None:
         """Begin to measure the rate at a step."""
