@@ -115,6 +115,7 @@ class Run:
         self._metrics = MetricsFile(folder / "metrics.jsonl", self._trainer.step)
         self._started = time.monotonic() - self._figures.seconds
         self._saved_at = time.monotonic()
+        self._validated_since_drawing = True
         display.begin(self._trainer.step)
 
     def __enter__(self) -> Run:
@@ -175,6 +176,7 @@ class Run:
         trainer, seed = self._trainer, self._settings.seed
         metrics = validate(trainer.averaged, self._validation, seed, trainer.device)
         self._record("validation", metrics)
+        self._validated_since_drawing = True
         before = self._figures.best_bound
         better = before is None or metrics.bound > before
         if better:
@@ -196,7 +198,9 @@ class Run:
         update = {"step": self._trainer.step, "seconds": time.monotonic() - self._started}
         self._figures = self._figures.model_copy(update=update)
         self._write_state()
-        draw_curves(self._folder / "metrics.png", self._metrics.records)
+        if self._validated_since_drawing:
+            draw_curves(self._folder / "metrics.png", self._metrics.records)
+            self._validated_since_drawing = False
         self._saved_at = time.monotonic()
 
     def _write_state(self) -> None:
