@@ -5,8 +5,8 @@
     glu(u)       u[..., :D] * squash(u[..., D:])   gated linear unit, (..., 2D) -> (..., D)
 
 The compiled kernels round every operation exactly as IEEE 754 says, without fused multiply-adds, so their bits do
-not depend on SIMD width, tails or threads. Torch's own float32 square root on the CPU does not (it is a vector library's,
-and differs in 14 % of the last bits), so there the kernels are not an option but the definition.
+not depend on SIMD width, tails or threads. Torch's own float32 square root on the CPU does not do so (it is a vector
+library's, and 14 % of the last bits differ), so there the kernels are not an option but the definition.
 """
 
 from __future__ import annotations
