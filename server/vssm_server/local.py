@@ -54,7 +54,5 @@ def _ready(address: str) -> bool:
 
 def _announce(address: str, out: Console) -> None:
     out.print(f"ready: {address}   (documentation and trying out: {address}/docs)")
-    out.print(
-        f"""try:   curl --json '{{"num_samples": 16, "seed": 7}}' -H 'Accept: image/png' -o samples.png {address}/generate"""
-    )
+    out.print(f"try:   curl --json '{REQUEST}' {address}/generate")
     out.print("end:   Ctrl-C")

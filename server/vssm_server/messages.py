@@ -49,7 +49,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     timeout_ms: int
 
 
-class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
+class Chunk(msgspec.Struct, frozen=True, tag_field="event", tag="chunk"):
     """Steps of a stream; `position` is that after the last of them."""
 
     id: str
@@ -57,7 +57,7 @@ class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
     values: Array  # (num_samples, steps, size)
 
 
-class Done(msgspec.Struct, frozen=True, tag="done", kw_only=True):
+class Done(msgspec.Struct, frozen=True, tag_field="event", tag="done", kw_only=True):
     """The end of a request that succeeded; a stream has had its values before."""
 
     id: str
@@ -69,7 +69,7 @@ class Done(msgspec.Struct, frozen=True, tag="done", kw_only=True):
     generate_ms: float
 
 
-class Failure(msgspec.Struct, frozen=True, tag="failure"):
+class Failure(msgspec.Struct, frozen=True, tag_field="event", tag="failure"):
     """The end of a request that failed; the fields of the HTTP error body."""
 
     id: str
