@@ -21,36 +21,46 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
-    host: str = Field("127.0.0.1", description="Address the HTTP server listens on.")
-    port: int = Field(8000, ge=0, le=65535, description="Port the HTTP server listens on; 0 takes a free one.")
+    host: str = Field(default="127.0.0.1", description="Address the HTTP server listens on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port the HTTP server listens on; 0 takes a free one.")
     redis_url: str | None = Field(
-        None, description="Redis of the queue and the sessions; without it `serve` runs its own in the state directory."
+        default=None,
+        description="Redis of the queue and the sessions; without it `serve` runs its own in the state directory.",
     )
     state_dir: Path = Field(
-        Path("~/.local/state/vssm"), description="Folder of the embedded Redis: sessions outlive a restart here."
+        default=Path("~/.local/state/vssm"),
+        description="Folder of the embedded Redis: sessions outlive a restart here.",
     )
     appendfsync: Literal["everysec", "always"] = Field(
-        "everysec",
+        default="everysec",
         description="When the embedded Redis syncs its log to disk. A killed process loses nothing either way; "
         "a power cut loses up to a second with `everysec`, nothing with `always`.",
     )
-    models: str = Field("", description="Names or checkpoint folders, separated by commas; empty: all shipped models.")
-    device: str = Field("cpu", description="Torch device of the worker, as in `cpu` or `cuda:0`.")
-    threads: int = Field(0, ge=0, le=1024, description="Compute threads of a worker; 0 leaves it to torch.")
-    workers: int = Field(1, ge=1, le=64, description="Worker processes that `serve` runs.")
-    max_num_samples: int = Field(1024, ge=1, description="Largest num_samples of a request.")
-    max_length: int = Field(131_072, ge=1, description="Largest length (new steps) of a request.")
-    max_request_steps: int = Field(262_144, ge=1, description="Largest num_samples x length of a request.")
-    max_prefix_steps: int = Field(131_072, ge=1, description="Largest number of observed steps of a request.")
-    max_body_bytes: int = Field(8 * 2**20, ge=1024, description="Largest body of a request.")
-    default_ttl_seconds: int = Field(3600, ge=1, description="How long a session is kept after its last use.")
-    max_ttl_seconds: int = Field(604_800, ge=1, description="Largest ttl_seconds of a request.")
-    deadline_seconds: float = Field(120.0, gt=0, description="A request that takes longer is answered with 504.")
-    queue_limit: int = Field(1024, ge=1, description="Accepted, unanswered requests; one more is answered with 429.")
-    chunk_steps: int = Field(256, ge=1, description="Most steps of a sequence in one pass, so also in a chunk.")
-    pass_steps: int = Field(32_768, ge=1, description="Most sequences x steps in one pass: bounds a worker's memory.")
-    drain_seconds: float = Field(30.0, ge=0, description="How long SIGTERM waits for accepted requests.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
+    models: str = Field(
+        default="", description="Names or checkpoint folders, separated by commas; empty: all shipped models."
+    )
+    device: str = Field(default="cpu", description="Torch device of the worker, as in `cpu` or `cuda:0`.")
+    threads: int = Field(default=0, ge=0, le=1024, description="Compute threads of a worker; 0 leaves it to torch.")
+    workers: int = Field(default=1, ge=1, le=64, description="Worker processes that `serve` runs.")
+    max_num_samples: int = Field(default=1024, ge=1, description="Largest num_samples of a request.")
+    max_length: int = Field(default=131_072, ge=1, description="Largest length (new steps) of a request.")
+    max_request_steps: int = Field(default=262_144, ge=1, description="Largest num_samples x length of a request.")
+    max_prefix_steps: int = Field(default=131_072, ge=1, description="Largest number of observed steps of a request.")
+    max_body_bytes: int = Field(default=8 * 2**20, ge=1024, description="Largest body of a request.")
+    default_ttl_seconds: int = Field(default=3600, ge=1, description="How long a session is kept after its last use.")
+    max_ttl_seconds: int = Field(default=604_800, ge=1, description="Largest ttl_seconds of a request.")
+    deadline_seconds: float = Field(
+        default=120.0, gt=0, description="A request that takes longer is answered with 504."
+    )
+    queue_limit: int = Field(
+        default=1024, ge=1, description="Accepted, unanswered requests; one more is answered with 429."
+    )
+    chunk_steps: int = Field(default=256, ge=1, description="Most steps of a sequence in one pass, so also in a chunk.")
+    pass_steps: int = Field(
+        default=32_768, ge=1, description="Most sequences x steps in one pass: bounds a worker's memory."
+    )
+    drain_seconds: float = Field(default=30.0, ge=0, description="How long SIGTERM waits for accepted requests.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is logged.")
 
     def environment(self) -> dict[str, str]:
         """The same settings as `VSSM_*` variables, for child processes."""

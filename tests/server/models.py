@@ -1,0 +1,49 @@
+"""Small checkpoints as the server's tests serve them."""
+
+from pathlib import Path
+
+import torch
+
+import vssm
+
+LEVEL = {"kind": "gaussian", "size": 3, "layers": 1}
+ENCODER = {"kind": "causal", "width": 8, "state": 4, "layers": 1}
+BASE = {"levels": [LEVEL], "encoder": ENCODER, "decoder": {"width": 8, "state": 4}}
+KINDS: dict[str, dict[str, object]] = {
+    "image": {
+        "length": 8,
+        "size": 8,
+        "modality": "image",
+        "image": {"height": 8, "width": 8},
+        "observation": {"kind": "bernoulli"},
+    },
+    "pixels": {"length": 4096, "size": 1, "observation": {"kind": "bernoulli"}},
+    "text": {"length": 64, "size": 1, "modality": "text", "observation": {"kind": "categorical", "classes": 256}},
+    "series": {"length": 32, "size": 2, "observation": {"kind": "gaussian"}},
+    "blind": {
+        "length": 16,
+        "size": 1,
+        "observation": {"kind": "bernoulli"},
+        "encoder": {**ENCODER, "kind": "bidirectional"},
+    },
+}
+
+
+def build(kind: str, seed: int = 0) -> vssm.VSSM:
+    """A random model."""
+    torch.manual_seed(seed)
+    return vssm.VSSM(vssm.ModelConfig.model_validate({**BASE, **KINDS[kind]})).eval()
+
+
+def save_all(folder: Path) -> list[Path]:
+    """One checkpoint of each kind, and damaged ones: cut short, of wrong shapes, of a wrong version."""
+    for kind in KINDS:
+        vssm.save(build(kind), folder / kind)
+    for name in ("truncated", "shapes", "version"):
+        vssm.save(build("pixels"), folder / name)
+    weights = folder / "truncated" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    (folder / "shapes" / "model.safetensors").write_bytes((folder / "image" / "model.safetensors").read_bytes())
+    config = folder / "version" / "config.json"
+    config.write_text(config.read_text().replace('"format_version": 1', '"format_version": 99'))
+    return [folder / name for name in (*KINDS, "truncated", "shapes", "version")]

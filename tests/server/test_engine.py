@@ -1,0 +1,146 @@
+"""Passes: the same values for any cut and company, bounded, and one bad task does not hurt the others."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from vssm_server.engine import Engine
+from vssm_server.errors import Problem
+from vssm_server.messages import Array, Request
+from vssm_server.queue import Job
+from vssm_server.task import Task
+
+from tests.server.models import build
+from vssm import VSSM, Advance, Window
+
+Values = NDArray[np.generic]
+
+
+def job(model: str, seed: int, rows: int, length: int, prefix: Values | None = None) -> Job:
+    request = Request(
+        id=f"gen_{seed}",
+        reply_to="api",
+        model=model,
+        num_samples=rows,
+        seed=seed,
+        length=length,
+        prefix=None if prefix is None else Array.pack(prefix),
+        temperature=1.0,
+        output="sample",
+        stream=False,
+        session_id=None,
+        resume=False,
+        ttl_ms=None,
+        timeout_ms=1000,
+    )
+    return Job(b"0-1", request, 1)
+
+
+def task(model: VSSM, seed: int, rows: int, length: int, prefix: Values | None = None) -> Task:
+    return Task(job("m", seed, rows, length, prefix), model, model.start(rows, seed), None, 0.0)
+
+
+def run(engine: Engine, tasks: Sequence[Task]) -> list[Values]:
+    while not all(task.ended for task in tasks):
+        for step in engine.run(tasks):
+            assert isinstance(step.outcome, Advance), step.outcome
+            step.task.take(step.steps, step.outcome)
+    arrays = [task.done().values for task in tasks]
+    return [array.unpack() for array in arrays if array is not None]
+
+
+def test_a_million_steps_whole_equals_cut_and_batched() -> None:
+    model = build("pixels")
+    rng = np.random.default_rng(1)
+    compared = 0
+    while compared < 1_000_000:
+        shapes = [(int(rng.integers(1, 9)), int(rng.integers(1, 9000))) for _ in range(6)]
+        seeds = [int(seed) for seed in rng.integers(0, 2**62, len(shapes))]
+        together = run(
+            Engine(chunk_steps=int(rng.integers(50, 700)), pass_steps=int(rng.integers(1000, 20_000))),
+            [task(model, seed, *shape) for seed, shape in zip(seeds, shapes, strict=True)],
+        )
+        for seed, (rows, length), values in zip(seeds, shapes, together, strict=True):
+            whole = model.generate(num_samples=rows, length=length, seed=seed).values
+            assert np.array_equal(values, whole)
+            compared += values.size
+    assert compared >= 1_000_000
+
+
+class SlotNoise:
+    """The negative control: noise that depends on the place in the batch."""
+
+    def __init__(self, model: VSSM) -> None:
+        self._model = model
+        self.config, self.fingerprint = model.config, model.fingerprint
+
+    def advance(self, windows: Sequence[Window]) -> list[Advance]:
+        moved = [replace(w, state=replace(w.state, seed=w.state.seed + slot)) for slot, w in enumerate(windows)]
+        done = self._model.advance(moved)
+        return [replace(a, state=replace(a.state, seed=w.state.seed)) for a, w in zip(done, windows, strict=True)]
+
+
+def test_noise_by_batch_slot_would_be_caught() -> None:
+    model = build("pixels")
+    slotted: VSSM = SlotNoise(model)  # type: ignore[assignment]
+    tasks = [Task(job("m", seed, 2, 500), slotted, model.start(2, seed), None, 0.0) for seed in (10, 20)]
+    alone = [model.generate(num_samples=2, length=500, seed=seed).values for seed in (10, 20)]
+    first, second = run(Engine(256, 32_768), tasks)
+    assert np.array_equal(first, alone[0])  # slot 0
+    assert not np.array_equal(second, alone[1])
+
+
+@pytest.mark.parametrize("kind", ["image", "text", "series"])
+def test_prefixes_in_company(kind: str) -> None:
+    model = build(kind)
+    prefix = model.generate(length=20, seed=99).values[0]
+    tasks = [task(model, seed, 3, 17, prefix if seed % 2 else None) for seed in range(5)]
+    for seed, values in enumerate(run(Engine(chunk_steps=7, pass_steps=60), tasks)):
+        alone = model.generate(num_samples=3, length=17, seed=seed, prefix=prefix if seed % 2 else None)
+        assert np.array_equal(values, alone.values)
+
+
+def test_a_pass_is_bounded_and_everybody_ends() -> None:
+    model = build("pixels")
+    engine = Engine(chunk_steps=64, pass_steps=100)
+    plan = engine.plan([task(model, seed, 30, 50) for seed in range(4)])
+    assert sum(task.rows * steps for task, steps in plan) <= 100
+    assert engine.plan([task(model, 0, 500, 50)])[0][1] == 1  # more rows than the bound still advance
+
+
+def test_a_task_that_raises_ends_alone() -> None:
+    model = build("pixels")
+    good, bad = task(model, 1, 1, 20), task(model, 2, 1, 20)
+    bad.state = build("pixels", seed=5).start(1, 2)  # of another fingerprint
+    outcomes = {step.task: step.outcome for step in Engine(256, 1000).run([good, bad])}
+    assert isinstance(outcomes[good], Advance)
+    problem = outcomes[bad]
+    assert isinstance(problem, Problem)
+    assert problem.body.type == "fingerprint_mismatch"
+
+
+def test_nan_is_an_error() -> None:
+    model = build("series")
+    model.requires_grad_(False)
+    for parameter in model.parameters():
+        parameter.fill_(float("nan"))
+    [step] = Engine(256, 1000).run([task(model, 1, 1, 4)])
+    assert isinstance(step.outcome, Problem)
+    assert step.outcome.body.type == "non_finite_output"
+
+
+def test_a_suspect_runs_alone() -> None:
+    model = build("pixels")
+    tasks = [task(model, seed, 1, 5) for seed in range(3)]
+    tasks[1].job = replace(tasks[1].job, deliveries=3)
+    assert [step.task for step in Engine(256, 1000).run(tasks)] == [tasks[1]]
+
+
+def test_rows_are_counted() -> None:
+    model = build("pixels")
+    engine = Engine(256, 1000)
+    run(engine, [task(model, 1, 3, 5), task(model, 2, 2, 5)])
+    assert (engine.counters.passes, engine.counters.rows, engine.counters.generated_steps) == (1, 5, 25)
+    assert engine.counters.row_buckets[3] == 1  # 5 rows: at most 8

@@ -1,0 +1,38 @@
+"""Messages keep their content; broken ones are refused."""
+
+import msgspec
+import numpy as np
+import pytest
+from vssm_server.messages import Array, Chunk, Done, Failure, decode_reply, encode
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float32", "float64"])
+def test_arrays_survive(dtype: str) -> None:
+    array = (np.arange(24).reshape(2, 3, 4)[:, ::-1] * 1.5).astype(dtype)
+    back = msgspec.msgpack.decode(encode(Array.pack(array)), type=Array).unpack()
+    assert back.dtype == array.dtype
+    assert np.array_equal(back, array)
+
+
+def test_big_endian_is_turned() -> None:
+    array = np.arange(5, dtype=">f4")
+    assert np.array_equal(Array.pack(array).unpack(), array)
+
+
+@pytest.mark.parametrize("bad", [Array("object", (1,), b"x" * 8), Array("int64", (3,), b"x" * 8)])
+def test_bad_arrays_are_refused(bad: Array) -> None:
+    with pytest.raises(ValueError, match=r"dtype|reshape"):
+        bad.unpack()
+
+
+def test_replies_know_their_kind() -> None:
+    values = Array.pack(np.zeros((1, 2, 3), np.uint8))
+    done = Done(id="a", fingerprint="f", seed=1, position=2, values=None, queue_ms=0.5, generate_ms=1.0)
+    for reply in (Chunk("a", 2, values), done, Failure("a", "no_worker", "m", None, 503)):
+        assert decode_reply(encode(reply)) == reply
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", encode({"event": "chunk"}), encode({"event": "other", "id": "a"})])
+def test_broken_replies_are_refused(data: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        decode_reply(data)

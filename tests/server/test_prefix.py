@@ -1,0 +1,66 @@
+"""A prefix is checked against the model's description, quickly and with words."""
+
+import time
+
+import numpy as np
+import pytest
+from vssm_server.api.prefix import parse_prefix
+from vssm_server.errors import Problem
+from vssm_server.messages import Image, ModelInfo, Observation
+
+BINARY = Observation("bernoulli", 2, 0, 1, "uint8")
+REAL = Observation("gaussian", None, None, None, "float32")
+
+
+def info(size: int = 1, observation: Observation = BINARY, modality: str = "series") -> ModelInfo:
+    image: Image | None = None
+    return ModelInfo("m", "f", "", 1, 8, size, observation, modality, image, "causal", 8, 10.0)
+
+
+def test_flat_and_nested() -> None:
+    assert parse_prefix([0, 1, 1], info(), 9).tolist() == [[0], [1], [1]]
+    assert parse_prefix([[0, 1], [1, 0]], info(2), 9).tolist() == [[0, 1], [1, 0]]
+
+
+def test_text_is_bytes() -> None:
+    text = info(1, Observation("categorical", 256, 0, 255, "int64"), "text")
+    assert parse_prefix("é", text, 9)[:, 0].tolist() == [0xC3, 0xA9]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "size", "says"),
+    [
+        ([], 1, "1 to 9 steps, not 0"),
+        ([0] * 10, 1, "not 10"),
+        ([0, 2], 1, r"prefix\[1\]\[0\] is 2.0; allowed are integers from 0 to 1"),
+        ([0.5], 1, "integers"),
+        ([-1], 1, "from 0 to 1"),
+        ([True], 1, "not bool"),
+        ([0, True], 1, "not bool"),
+        ([None], 1, "not NoneType"),
+        (["1"], 1, "not str"),
+        ([[0], 0], 1, "not list"),
+        ([[0, 1], [0]], 2, "2 values, not 1, 2"),
+        ([0, 1], 2, "steps of 2 values"),
+        ([[[0]]], 1, "not list"),
+        ({"a": 1}, 1, "not a dict"),
+        ("text", 1, "must be a list"),
+        ([10**400], 1, "too large"),
+    ],
+)
+def test_refused(prefix: object, size: int, says: str) -> None:
+    with pytest.raises(Problem, match=says):
+        parse_prefix(prefix, info(size), 9)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e39])
+def test_not_finite_in_float32(value: float) -> None:
+    with pytest.raises(Problem, match=r"finite|float32"):
+        parse_prefix([value], info(1, REAL), 9)
+
+
+def test_a_hundred_thousand_steps_are_quick() -> None:
+    prefix = np.random.default_rng(0).integers(0, 2, 100_000).tolist()
+    began = time.perf_counter()
+    assert parse_prefix(prefix, info(), 100_000).shape == (100_000, 1)
+    assert time.perf_counter() - began < 0.5

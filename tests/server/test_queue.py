@@ -1,0 +1,175 @@
+"""The queue against a real Valkey: one reply, one commit, whatever happens to the worker."""
+
+import msgspec
+import pytest
+import redis
+from vssm_server import keys
+from vssm_server.connect import entries, script
+from vssm_server.messages import Done, Failure, Request, SessionHead, decode_reply, encode
+from vssm_server.queue import Commit, Job, Queue, Saved
+
+HEAD = SessionHead(model="m", fingerprint="f", seed=1, position=4, num_samples=1, state_bytes=5, ttl_ms=60_000)
+REQUEST = Request(
+    id="gen_1",
+    reply_to="api",
+    model="m",
+    num_samples=1,
+    seed=1,
+    length=4,
+    prefix=None,
+    temperature=1.0,
+    output="sample",
+    stream=False,
+    session_id="sess_x",
+    resume=True,
+    ttl_ms=None,
+    timeout_ms=60_000,
+)
+
+
+def add(client: redis.Redis, limit: int = 100, **changes: str | int) -> bool:
+    request = msgspec.structs.replace(REQUEST, **changes)
+    return client.register_script(script("enqueue"))(keys=[keys.JOBS], args=[limit, encode(request)]) is not None
+
+
+def done(job: Job) -> Done:
+    return Done(id=job.request.id, fingerprint="f", seed=1, position=4, values=None, queue_ms=0, generate_ms=0)
+
+
+def replies(client: redis.Redis) -> list[str]:
+    found = entries([(b"", client.xrange(keys.replies("api")))])
+    return [decode_reply(fields[b"reply"]).id for _, fields in found]
+
+
+def opened(client: redis.Redis, name: str, alive: bool = True) -> Queue:
+    queue = Queue(client, name)
+    queue.open()
+    if alive:
+        client.set(keys.beat(name), b"", px=60_000)
+    return queue
+
+
+def new_session(client: redis.Redis) -> Queue:
+    queue = opened(client, "a")
+    add(client, id="gen_0", resume=False)
+    [job] = queue.take(1, None)
+    assert queue.finish(job, done(job), Commit(HEAD, b"state", b"0")) == "done"
+    return queue
+
+
+def test_a_job_is_taken_and_finished_once(client: redis.Redis) -> None:
+    queue = new_session(client)
+    assert replies(client) == ["gen_0"]
+    assert client.xlen(keys.JOBS) == 0
+    assert client.xpending_range(keys.JOBS, keys.GROUP, "-", "+", 10) == []
+    assert queue.take(1, None) == []
+
+
+def test_the_bound(client: redis.Redis) -> None:
+    opened(client, "a")
+    assert [add(client, 2, id=f"gen_{i}") for i in range(3)] == [True, True, False]
+
+
+def test_a_dead_workers_job_is_claimed_and_the_slow_one_is_fenced(client: redis.Redis) -> None:
+    slow = new_session(client)
+    add(client)
+    [job] = slow.take(1, None)
+    saved = slow.load(job)
+    assert isinstance(saved, Saved)
+    fast = opened(client, "b")
+    assert fast.claim(10, 1) == []  # the slow one's heart still beats
+    client.delete(keys.beat("a"))
+    [claimed] = fast.claim(10, 1)
+    assert claimed.deliveries == 2
+    commit = Commit(HEAD, b"new", saved.version)
+    assert slow.finish(job, done(job), commit) == "gone"
+    assert fast.finish(claimed, done(claimed), commit) == "done"
+    assert slow.finish(job, done(job), commit) == "gone"
+    assert replies(client) == ["gen_0", "gen_1"]
+    assert client.hget(keys.session("sess_x"), "version") == b"2"
+
+
+def test_suspects_are_taken_one_at_a_time(client: redis.Redis) -> None:
+    first = opened(client, "a", alive=False)
+    for i in range(3):
+        add(client, id=f"gen_{i}")
+    first.take(10, None)
+    second = opened(client, "b", alive=False)
+    assert [job.deliveries for job in second.claim(10, 1)] == [2, 2, 2]
+    third = opened(client, "c")
+    assert [job.deliveries for job in third.claim(10, 1)] == [3]
+    assert third.claim(10, 0) == []
+
+
+def test_two_resumes_from_one_version_commit_once(client: redis.Redis) -> None:
+    queue = new_session(client)
+    add(client, id="gen_1")
+    add(client, id="gen_2")
+    one, two = queue.take(2, None)
+    saved = queue.load(one)
+    assert isinstance(saved, Saved)
+    commit = Commit(HEAD, b"new", saved.version)
+    assert queue.finish(one, done(one), commit) == "done"
+    assert queue.finish(two, done(two), commit) == "stale"
+    assert replies(client) == ["gen_0", "gen_1"]
+
+
+def test_a_lease_keeps_others_out_until_its_job_ends(client: redis.Redis) -> None:
+    queue = new_session(client)
+    add(client, id="gen_1", stream=True)
+    add(client, id="gen_2")
+    streaming, other = queue.take(2, None)
+    saved = queue.load(streaming)
+    assert isinstance(saved, Saved)
+    assert queue.load(other) == "leased"
+    assert queue.finish(other, done(other), Commit(HEAD, b"new", saved.version)) == "leased"
+    assert queue.finish(streaming, done(streaming), Commit(HEAD, b"new", saved.version)) == "done"
+    assert isinstance(queue.load(other), Saved)
+
+
+def test_a_failed_stream_gives_its_lease_back(client: redis.Redis) -> None:
+    queue = new_session(client)
+    add(client, id="gen_1", stream=True)
+    add(client, id="gen_2")
+    streaming, other = queue.take(2, None)
+    queue.load(streaming)
+    queue.finish(streaming, Failure("gen_1", "generation_failed", "m", None, 500))
+    assert isinstance(queue.load(other), Saved)
+
+
+def test_nothing_is_committed_after_the_deadline(client: redis.Redis) -> None:
+    queue = new_session(client)
+    add(client, timeout_ms=-1000)
+    [job] = queue.take(1, None)
+    saved = queue.load(job)
+    assert isinstance(saved, Saved)
+    assert queue.finish(job, done(job), Commit(HEAD, b"new", saved.version)) == "late"
+    assert client.hget(keys.session("sess_x"), "state") == b"state"
+
+
+def test_a_deleted_session_is_not_made_again(client: redis.Redis) -> None:
+    queue = new_session(client)
+    add(client)
+    [job] = queue.take(1, None)
+    saved = queue.load(job)
+    assert isinstance(saved, Saved)
+    client.delete(keys.session("sess_x"))
+    assert queue.finish(job, done(job), Commit(HEAD, b"new", saved.version)) == "missing"
+    assert not client.exists(keys.session("sess_x"))
+
+
+@pytest.mark.parametrize("job_id", ["gen_1", "gen_2"])
+def test_cancelled_jobs_are_found(client: redis.Redis, job_id: str) -> None:
+    queue = opened(client, "a")
+    add(client, id="gen_1")
+    add(client, id="gen_2")
+    client.set(keys.cancel(job_id), 1)
+    jobs = queue.take(10, None)
+    assert [job.request.id for job in queue.cancelled(jobs)] == [job_id]
+
+
+def test_closing_leaves_no_consumer(client: redis.Redis) -> None:
+    queue = opened(client, "a")
+    queue.take(1, None)
+    queue.close()
+    assert client.xinfo_consumers(keys.JOBS, keys.GROUP) == []
