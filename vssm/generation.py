@@ -167,8 +167,8 @@ class _Pass:
             params = self.model.observation.params(d[split:])
             values, mean = self._outputs(params)
             rows = self._rows_to_encode()
-            if rows.stop > rows.start:
-                self._encode(values[: rows.stop - split], seen, rows)
+            if len(rows):
+                self._encode(values[rows - split], seen, rows)
         if seen is not None:
             self.state["noise"] = seen[torch.arange(len(self.last), device=seen.device), self.last]
         return self._results(values, mean)
@@ -192,7 +192,7 @@ class _Pass:
                 row += count
         return torch.from_numpy(padded).to(self.model.device, self.model.observation.dtype)
 
-    def _encode(self, x: Tensor, seen: Tensor | None, rows: slice) -> Tensor:
+    def _encode(self, x: Tensor, seen: Tensor | None, rows: slice | Tensor) -> Tensor:
         """Encoder features of `rows`, whose encoder state moves on."""
         noise = None if seen is None else seen[rows]
         before = None if seen is None else self.state["noise"][rows]
@@ -201,16 +201,10 @@ class _Pass:
         self.state["encoder"][rows] = state
         return e
 
-    def _rows_to_encode(self) -> slice:
-        """Generated rows up to the last one whose encoder is kept; others among them are encoded in vain."""
-        if not isinstance(self.model.encoder, Stack):
-            return slice(self.observed_rows, self.observed_rows)
-        end, stop = 0, self.observed_rows
-        for window, count in zip(self.windows, self.counts, strict=True):
-            end += count
-            if window.observed is None and self._keeps_encoder(window):
-                stop = end
-        return slice(self.observed_rows, stop)
+    def _rows_to_encode(self) -> Tensor:
+        """Indices of the generated rows whose encoder is kept up to date."""
+        kept = [isinstance(self.model.encoder, Stack) and w.observed is None and w.encode for w in self.windows]
+        return self._per_row(kept, torch.bool).nonzero()[:, 0]
 
     def _keeps_encoder(self, window: Window) -> bool:
         return window.state.encoder and (window.encode or window.observed is not None)

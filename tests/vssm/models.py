@@ -1,0 +1,34 @@
+"""Small models of every kind, randomly initialised."""
+
+import torch
+
+from vssm import VSSM, ModelConfig
+
+GAUSSIAN = {"kind": "gaussian", "size": 5, "layers": 1}
+CATEGORICAL = {"kind": "categorical", "groups": 2, "classes": 4, "layers": 1}
+CAUSAL = {"kind": "causal", "width": 16, "state": 6, "layers": 2, "sees_noise": True}
+DECODER = {"width": 16, "state": 6}
+
+KINDS = {
+    "rows": {"size": 7, "observation": {"kind": "bernoulli"}, "levels": [GAUSSIAN, GAUSSIAN]},
+    "pixels": {"size": 1, "observation": {"kind": "bernoulli"}, "levels": [GAUSSIAN]},
+    "levels": {"size": 3, "observation": {"kind": "categorical", "classes": 6}, "levels": [CATEGORICAL, GAUSSIAN]},
+    "paper": {"size": 1, "observation": {"kind": "categorical", "classes": 9}, "levels": [CATEGORICAL]},
+    "series": {"size": 2, "observation": {"kind": "gaussian"}, "levels": [GAUSSIAN]},
+}
+
+
+def config(kind: str, **changes: object) -> ModelConfig:
+    """The configuration of one of KINDS, with fields changed."""
+    return ModelConfig.model_validate({"length": 12, "encoder": CAUSAL, "decoder": DECODER, **KINDS[kind], **changes})
+
+
+def build(kind: str, seed: int = 0, **changes: object) -> VSSM:
+    """A random model whose outputs are far from constant, ready to generate."""
+    torch.manual_seed(seed)
+    model = VSSM(config(kind, **changes))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 2:
+                parameter.mul_(1.5)
+    return model.eval().requires_grad_(False)
