@@ -14,6 +14,7 @@ one that was not.
 
 from __future__ import annotations
 
+import copy
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -227,7 +228,7 @@ class Run:
         replace_best(self._folder, self._write_checkpoint if self._best else None)
 
     def _write_checkpoint(self, folder: Path) -> None:
-        model = VSSM(self._recipe.model)
+        model = copy.deepcopy(self._trainer.averaged)
         model.load_state_dict(self._best)
         figures = self._figures
         save(model, folder, training_card(self._recipe, figures.best_step or 0, figures.best_bound or 0.0))

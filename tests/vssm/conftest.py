@@ -17,13 +17,13 @@ TINY = """
 [model]
 description = "stripes"
 modality = "image"
-length = 6
-size = 6
-image = { height = 6, width = 6, channels = 1 }
+length = 8
+size = 8
+image = { height = 8, width = 8, channels = 1 }
 observation = { kind = "bernoulli" }
 encoder = { kind = "causal", width = 8, state = 4, layers = 1 }
 decoder = { width = 8, state = 4 }
-levels = [{ kind = "gaussian", size = 3, layers = 1 }, { kind = "gaussian", size = 2, layers = 1 }]
+levels = [{ kind = "gaussian", size = 4, layers = 1 }, { kind = "gaussian", size = 2, layers = 1 }]
 
 [data]
 dataset = "stripes"
@@ -41,14 +41,12 @@ metrics_every_steps = 5
 validation_every_steps = 4
 """
 
-MakeRecipe = Callable[..., Recipe]
-
 
 def make_images(count: int) -> Images:
-    """Grey pictures of vertical and horizontal stripes, 6 x 6."""
+    """Grey pictures of vertical and horizontal stripes, 8 x 8."""
     random = np.random.default_rng(0)
     labels = random.integers(0, 2, count).astype(np.uint8)
-    upright = np.tile(np.array([230, 230, 230, 10, 10, 10], np.uint8), (6, 1))
+    upright = np.tile(np.array([230, 230, 230, 230, 10, 10, 10, 10], np.uint8), (8, 1))
     images = np.where(labels[:, None, None] == 0, upright, upright.T)
     return Images(images.astype(np.uint8), labels)
 
@@ -67,7 +65,7 @@ def recipe_text() -> str:
 
 
 @pytest.fixture
-def make_recipe() -> MakeRecipe:
+def make_recipe() -> Callable[..., Recipe]:
     """`make_recipe("training.steps=3", ...)` is the tiny recipe with changes."""
     return lambda *settings: parse_toml(TINY, "tiny", settings)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from vssm import data
 from vssm.data import DataError, mnist
@@ -27,7 +28,7 @@ def data_file(*sources: str) -> DataFile:
     return DataFile("numbers", len(CONTENT), hashlib.sha256(CONTENT).hexdigest(), sources)
 
 
-def idx(array: np.ndarray) -> bytes:  # type: ignore[type-arg]
+def idx(array: NDArray[np.uint8]) -> bytes:
     return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
@@ -185,5 +186,5 @@ def test_failed_downloads_leave_nothing_and_say_why(tmp_path: Path, server: str,
 
 def test_unwritable_folder_is_named(tmp_path: Path, server: str) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(DataError, match="cannot write .*numbers.gz.*Point VSSM_DATA"):
+    with pytest.raises(DataError, match=r"cannot write .*numbers.gz.*Point VSSM_DATA"):
         fetch(data_file(f"{server}/good"), tmp_path / "file" / "folder")

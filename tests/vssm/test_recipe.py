@@ -77,5 +77,5 @@ def test_files_that_are_no_recipes(tmp_path: Path, content: bytes, message: str)
 
 @pytest.mark.parametrize("name", ["absent.toml", "."])
 def test_unreadable_recipe_is_named(tmp_path: Path, name: str) -> None:
-    with pytest.raises(RecipeError, match="cannot read recipe .*"):
+    with pytest.raises(RecipeError, match=r"cannot read recipe .*"):
         load_recipe(tmp_path / name)
