@@ -244,7 +244,7 @@ for line in sys.stdin:
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
-KILLED = ("training.steps=60", "training.checkpoint_every_seconds=0.01")
+KILLED = ("training.steps=40", "training.checkpoint_every_seconds=0.03")
 
 
 @pytest.fixture
@@ -277,7 +277,7 @@ def test_killed_at_random_moments_is_uninterrupted(
         nursery.stdin.write("train\n")
         nursery.stdin.flush()
         child = int(nursery.stdout.readline())
-        if kills < 6:
+        if kills < 5:
             time.sleep(moments.uniform(0, whole_seconds / 3))
             os.kill(child, signal.SIGKILL)  # the nursery has not waited for it, or it ended: the pid is still its
         code = int(nursery.stdout.readline())

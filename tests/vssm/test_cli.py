@@ -1,0 +1,172 @@
+"""The commands do what they say, and errors are messages with exit code 2."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+import vssm
+from vssm import data
+from vssm.cli import app
+from vssm.data import Dataset, Images
+from vssm.data.files import DataFile
+from vssm.recipe import Recipe
+
+MakeRecipe = Callable[..., Recipe]
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def fails(*arguments: object) -> str:
+    """Run a command that must fail with a message, and return the message."""
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    return str(result.stderr)
+
+
+@pytest.fixture
+def checkpoint(make_recipe: MakeRecipe, tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    vssm.save(vssm.VSSM(make_recipe().model), tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def recipe_file(recipe_text: str, tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(recipe_text)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def stripes(monkeypatch: pytest.MonkeyPatch, images: Images, tmp_path: Path) -> None:
+    """A registered data set with the tiny images, one empty file as its only file."""
+    monkeypatch.setenv("VSSM_DATA", str(tmp_path / "data"))
+    (tmp_path / "data" / "stripes").mkdir(parents=True)
+    (tmp_path / "data" / "stripes" / "empty").touch()
+    empty = DataFile("empty", 0, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", ())
+    tiny = Dataset("Stripes", "none", {"train": (empty,), "test": (empty,)}, lambda _: images)
+    monkeypatch.setitem(data.DATASETS, "stripes", tiny)
+
+
+def test_train_evaluate_sample_info(recipe_file: Path, tmp_path: Path) -> None:
+    """The whole path of a user."""
+    out = tmp_path / "run"
+    trained = run("train", recipe_file, "--out", out, "--set", "training.steps=6")
+    assert trained.exit_code == 0, trained.output
+    assert f"next: vssm evaluate {out}/best --card" in trained.output
+    again = run("train", recipe_file, "--out", out, "--set", "training.steps=6")
+    assert "going on from step 6" in again.stderr
+    assert again.stdout == trained.stdout
+
+    evaluated = run(
+        "evaluate",
+        out / "best",
+        "--dataset",
+        "stripes",
+        "--num-importance-samples",
+        3,
+        "--limit",
+        30,
+        "--card",
+        "--json",
+    )
+    figures = json.loads(evaluated.stdout)
+    assert (figures["examples"], figures["num_importance_samples"]) == (30, 3)
+    assert f"{figures['negative_elbo']['nats']:.2f}" in (out / "best" / "README.md").read_text()
+
+    assert run("sample", out / "best", "--out", tmp_path / "s.png").exit_code == 0
+    described = json.loads(run("info", out / "best", "--json").stdout)
+    assert described["fingerprint"] == vssm.load(out / "best").fingerprint
+
+
+def test_tables_are_printed(checkpoint: Path) -> None:
+    table = run("evaluate", checkpoint, "--dataset", "stripes", "--num-importance-samples", 2)
+    assert re.search(r"negative ELBO\s+│\s+\d+\.\d\d\s+│\s+\d+\.\d\d", table.stdout)
+    assert re.search(r"encoder\s+│\s+causal", run("info", checkpoint).stdout)
+
+
+def test_samples_are_those_of_generate(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "s.npy"
+    result = run("sample", checkpoint, "--out", out, "--num-samples", 3, "--seed", 5, "--length", 4, "--mean")
+    assert result.exit_code == 0, result.output
+    expected = vssm.load(checkpoint).generate(num_samples=3, seed=5, length=4, output="mean").values
+    np.testing.assert_array_equal(np.load(out), expected)
+
+
+def test_pictures_show_prefix_and_completion(checkpoint: Path, tmp_path: Path) -> None:
+    prefix = np.random.default_rng(0).integers(0, 2, (3, 8)).astype(np.uint8)
+    np.save(tmp_path / "top.npy", prefix)
+    command = ("sample", checkpoint, "--prefix", tmp_path / "top.npy", "--num-samples", 1, "--scale", 1)
+    assert run(*command, "--out", tmp_path / "s.png").exit_code == 0
+    rest = vssm.load(checkpoint).generate(num_samples=1, prefix=prefix).values[0]
+    pixels = np.asarray(Image.open(tmp_path / "s.png"))[2:-2, 2:-2]
+    np.testing.assert_array_equal(pixels, np.concatenate([prefix, rest]) * 255)
+
+
+def test_data_lists_checked_files(tmp_path: Path) -> None:
+    result = run("data", "stripes")
+    assert str(tmp_path / "data" / "stripes" / "empty") in result.stdout
+    assert "Stripes: complete" in result.stdout
+
+
+def test_data_errors_are_messages(tmp_path: Path) -> None:
+    assert "unknown data set 'letters'" in fails("data", "letters")
+    path = tmp_path / "data" / "stripes" / "empty"
+    path.write_bytes(b"not empty")
+    assert f"{path} is too long" in fails("data", "stripes")
+
+
+def test_recipe_errors_are_messages(recipe_file: Path, tmp_path: Path) -> None:
+    assert "cannot read recipe" in fails("train", tmp_path / "absent.toml")
+    message = fails("train", recipe_file, "--set", "training.stepz=5")
+    assert "training.stepz: unknown field, did you mean steps?" in message
+    assert "unknown data set 'x'" in fails("train", recipe_file, "--set", "data.dataset=x")
+    assert "--device tpu5" in fails("train", recipe_file, "--device", "tpu5")
+
+
+def test_model_errors_are_messages(checkpoint: Path, tmp_path: Path) -> None:
+    assert "no model named" in fails("info", tmp_path / "absent")
+    (checkpoint / "model.safetensors").write_bytes(b"half")
+    for command in (("info",), ("sample", "--out", tmp_path / "s.png"), ("evaluate", "--dataset", "stripes")):
+        assert "model.safetensors" in fails(*command, checkpoint)
+
+
+def test_sample_errors_are_messages(checkpoint: Path, tmp_path: Path) -> None:
+    png = ("sample", checkpoint, "--out", tmp_path / "s.png")
+    assert "must end in .png or .npy" in fails("sample", checkpoint, "--out", tmp_path / "s.gif")
+    assert "3 steps of 8 values are not an image" in fails(*png, "--length", 3)
+    assert "No such file" in fails(*png, "--prefix", tmp_path / "absent.npy")
+    np.save(tmp_path / "wrong.npy", np.full((3, 8), 7))
+    assert "observed" in fails(*png, "--prefix", tmp_path / "wrong.npy")
+    np.save(tmp_path / "objects.npy", np.array([None]), allow_pickle=True)
+    assert "is not a .npy file of numbers" in fails(*png, "--prefix", tmp_path / "objects.npy")
+    assert not (tmp_path / "s.png").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "sample", "data", "info"])
+def test_every_command_has_help_with_examples(command: str) -> None:
+    text = run(command, "--help").stdout
+    assert "Examples:" in text
+    assert f"vssm {command}" in text
+
+
+def test_help_comes_without_torch() -> None:
+    """The command's module imports nothing heavy, whatever the package itself imports."""
+    stub = "import sys, types; vssm = types.ModuleType('vssm'); vssm.__path__ = ['vssm']; sys.modules['vssm'] = vssm"
+    code = f"{stub}; from vssm.cli import app; sys.exit(bool({{'torch', 'numpy', 'matplotlib'}} & set(sys.modules)))"
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=root).returncode == 0

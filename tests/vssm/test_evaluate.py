@@ -1,0 +1,89 @@
+"""The figures of an evaluation are the means and errors of the model's own bounds."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import vssm
+from vssm.data import Images
+from vssm.evaluate import evaluate
+from vssm.recipe import Recipe
+
+MakeRecipe = Callable[..., Recipe]
+
+
+@pytest.fixture
+def model(make_recipe: MakeRecipe) -> vssm.VSSM:
+    torch.manual_seed(0)
+    return vssm.VSSM(make_recipe().model).eval()
+
+
+class Known(vssm.VSSM):
+    """A model whose ELBO is minus the number of ones, and whose weighted bound is K nats better."""
+
+    def elbo(self, x: Tensor, *_: Any, **__: Any) -> vssm.Elbo:
+        ones = x.sum((1, 2))
+        return vssm.Elbo(-ones + 3, torch.stack([ones * 0 + 1, ones * 0 + 2], dim=-1), -ones)
+
+    def log_likelihood(self, x: Tensor, num_importance_samples: int = 64, generator: Any = None) -> Tensor:
+        del generator
+        return num_importance_samples - x.sum((1, 2))
+
+
+def test_means_and_standard_errors(make_recipe: MakeRecipe) -> None:
+    counts = np.random.default_rng(0).integers(0, 65, 1200)
+    images = (np.arange(64)[None] < counts[:, None]).reshape(-1, 8, 8).astype(np.uint8) * 255  # binarised as is
+    done: list[int] = []
+    result = evaluate(Known(make_recipe().model), images, num_importance_samples=5, report=done.append)
+    error = counts.std(ddof=1) / math.sqrt(1200)
+    assert result.negative_elbo.nats == pytest.approx(counts.mean())
+    assert result.importance_weighted.nats == pytest.approx(counts.mean() - 5)
+    assert result.negative_elbo.standard_error == pytest.approx(error)
+    assert result.importance_weighted.standard_error == pytest.approx(error)
+    assert result.kl == (1.0, 2.0)
+    assert result.bits_per_dimension == pytest.approx((counts.mean() - 5) / 64 / math.log(2))
+    assert (result.examples, result.dimensions, done) == (1200, 64, [500, 1000, 1200])
+    limited = evaluate(Known(make_recipe().model), images, limit=7)
+    assert limited.negative_elbo.nats == pytest.approx(counts[:7].mean())
+
+
+def test_the_same_call_gives_the_same_figures(model: vssm.VSSM, images: Images) -> None:
+    first = evaluate(model, images.images, num_importance_samples=3, limit=20)
+    torch.rand(3)
+    assert evaluate(model, images.images, num_importance_samples=3, limit=20) == first
+    assert evaluate(model, images.images, num_importance_samples=3, limit=20, seed=1) != first
+
+
+def test_more_samples_tighten_the_bound(model: vssm.VSSM, images: Images) -> None:
+    with torch.no_grad():  # latents that matter, and a posterior that does not fit
+        for parameter in model.parameters():
+            parameter.mul_(1.5)
+    bounds = [evaluate(model, images.images, num_importance_samples=k).importance_weighted.nats for k in (1, 10, 100)]
+    assert bounds[0] > bounds[1] > bounds[2]
+
+
+def test_the_result_is_json_and_a_table(model: vssm.VSSM, images: Images) -> None:
+    result = evaluate(model, images.images, num_importance_samples=2, limit=10)
+    read = json.loads(json.dumps(result.as_dict()))
+    assert read["negative_elbo"]["nats"] == result.negative_elbo.nats
+    assert read["examples"] == 10
+    assert f"| negative ELBO | {result.negative_elbo.nats:.2f} |" in result.as_text()
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_nothing_to_evaluate_is_refused(model: vssm.VSSM, images: Images, limit: int) -> None:
+    with pytest.raises(ValueError, match="at least one example"):
+        evaluate(model, images.images, limit=limit)
+
+
+def test_images_that_do_not_fit_are_refused(model: vssm.VSSM) -> None:
+    with pytest.raises(ValueError, match="images of 4x4 have 16 values"):
+        evaluate(model, np.zeros((2, 4, 4), np.uint8))
