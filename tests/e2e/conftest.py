@@ -1,0 +1,39 @@
+"""One server for the tests that do not harm it, and a way to start others."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.serving import Serve
+from tests.server.models import save_all
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The value of VSSM_MODELS."""
+    return ",".join(map(str, save_all(tmp_path_factory.mktemp("models"))))
+
+
+@pytest.fixture(scope="session")
+def serve(models: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    """A server for everybody."""
+    server = Serve(tmp_path_factory.mktemp("serve"), models=models, max_length=100_000).start()
+    yield server
+    assert server.stop() == 0
+
+
+@pytest.fixture
+def start(models: str, tmp_path: Path) -> Iterator[Callable[..., Serve]]:
+    """Starts a server of one's own, with settings."""
+    started: list[Serve] = []
+
+    def begin(**settings: object) -> Serve:
+        started.append(Serve(tmp_path, **{"models": models.split(",")[1], **settings}).start())
+        return started[-1]
+
+    yield begin
+    for server in started:
+        if server.process is not None and server.process.poll() is None:
+            server.kill()
+        server.client.close()
