@@ -70,7 +70,7 @@ def read_state(path: Path) -> TrainingState:
     try:
         with safe_open(path, framework="pt") as file:
             figures = Figures.model_validate_json((file.metadata() or {}).get("figures", ""))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, ValidationError) as error:
         raise StateFileError(
             f"cannot resume from {path}: {str(error).splitlines()[0]}. "
