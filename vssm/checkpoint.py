@@ -65,6 +65,7 @@ def save(model: VSSM, folder: str | Path, card: str | None = None) -> None:
     (folder / CONFIG).write_text(json.dumps(document, indent=2) + "\n")
     weights = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     save_file(weights, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)  # safetensors leaves it to its owner alone
     if card is not None:
         (folder / CARD).write_text(card)
 
@@ -123,11 +124,15 @@ def _read_weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tenso
                 raise CheckpointError(f"{path} {_names_differ(names, set(expected))}")
             for name, tensor in expected.items():
                 _check_tensor(path, name, file.get_slice(name), tensor)
-            return {name: file.get_tensor(name) for name in expected}
+            weights = {name: file.get_tensor(name) for name in expected}
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing") from None
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is truncated or not a safetensors file: {error}") from None
+    for name, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{path}: {name} holds values that are not finite")
+    return weights
 
 
 def _names_differ(names: set[str], expected: set[str]) -> str:

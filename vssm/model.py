@@ -35,6 +35,7 @@ from vssm.ssm import Bidirectional, Linear, Stack
 from vssm.state import State
 
 MAX_TEMPERATURE = 10.0
+_STEPS_AT_ONCE = 1 << 14  # of importance samples in one pass: fills the machine, fits its memory
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class VSSM(nn.Module):
         `noise` (B, T, Zg) made the Gaussian latents of these steps and `before` (B, Zg) those of the step before;
         both are read only by an encoder that sees noise. `state` None means the start of the sequence.
         """
-        features = self.observation.embed(x)
+        features = self.observation.embed(x).to(self.embed.weight.dtype)
         if self.noise_size and noise is not None:
             first = noise.new_zeros(noise.shape[0], 1, noise.shape[2]) if before is None else before[:, None]
             features = torch.cat([features, torch.cat([first, noise[:, :-1]], dim=1)], dim=-1)
@@ -180,9 +181,13 @@ class VSSM(nn.Module):
         self, x: Tensor, num_importance_samples: int = 64, generator: torch.Generator | None = None
     ) -> Tensor:
         """The importance-weighted bound on log p(x) with K samples (Burda et al., 2016): (B,) nats, no gradient."""
+        at_once = max(1, _STEPS_AT_ONCE // max(1, x.shape[0] * x.shape[1]))
+        weights: list[Tensor] = []
         with torch.no_grad():
-            weights = [self.log_weight(x, self.draw_noise(x, generator)) for _ in range(num_importance_samples)]
-            return torch.logsumexp(torch.stack(weights), dim=0) - math.log(num_importance_samples)
+            for done in range(0, num_importance_samples, at_once):
+                copies = x.repeat(min(at_once, num_importance_samples - done), 1, 1)
+                weights.append(self.log_weight(copies, self.draw_noise(copies, generator)).view(-1, x.shape[0]))
+        return torch.logsumexp(torch.cat(weights), dim=0) - math.log(num_importance_samples)
 
     # -- generation ----------------------------------------------------------------------------------------------
 
@@ -207,8 +212,8 @@ class VSSM(nn.Module):
         """Generate `length` steps: from the start, after a `prefix` (steps, size), or resumed from a `state`.
 
         Returns values (num_samples, length, size) and the state to resume from. `num_samples` and `seed` belong to
-        a new sequence (default 1 and 0); a state brings its own. A prefix is observed before generation, after a state's
-        steps too. `length` defaults to what is left of the model's own length.
+        a new sequence (default 1 and 0); a state brings its own. A prefix is observed before generation, also after a
+        state's steps. `length` defaults to what is left of the model's own length.
         Raises ValueError (ObservationError, StateError) for what does not fit.
         """
         return generation.generate(self, num_samples, length, seed, prefix, state, temperature, output)

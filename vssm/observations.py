@@ -175,7 +175,7 @@ class GaussianObservation(Observation):
         self.log_scale = nn.Parameter(torch.zeros(size))
 
     def embed(self, x: Tensor) -> Tensor:
-        return x.to(self.log_scale.dtype)
+        return x if x.is_floating_point() else x.float()
 
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
         standard = (x - params[..., 0]) * torch.exp(-self.log_scale)

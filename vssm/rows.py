@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 TILE = 32
 _LARGER_TILES = (512, 128)
+_ALIGN = 4  # inputs a row; other counts make some libraries round by a row's place, zeros change no sum
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -26,6 +27,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if torch.is_grad_enabled() or x.dtype != torch.float32:
         return F.linear(x, weight, bias)
     flat = x.reshape(-1, x.shape[-1])
+    if odd := -flat.shape[1] % _ALIGN:
+        flat, weight = F.pad(flat, (0, odd)), F.pad(weight, (0, odd))
     return _tiled(flat, weight, bias).reshape(*x.shape[:-1], weight.shape[0])
 
 

@@ -90,3 +90,12 @@ def test_kernels_equal_their_formulas(fast: object, reference: object, dtype: to
     assert torch.allclose(y, expected, rtol=tolerance, atol=tolerance)
     found, wanted = (torch.autograd.grad((v * weight).sum(), u)[0] for v in (y, expected))
     assert torch.allclose(found, wanted, rtol=10 * tolerance, atol=10 * tolerance)
+
+
+@given(size=st.integers(1, 70), out=st.integers(1, 40))
+@settings(max_examples=60, deadline=None)
+def test_products_of_any_size_are_invariant(size: int, out: int) -> None:
+    x, weight = torch.randn(50, size), torch.randn(out, size)
+    with torch.no_grad():
+        together = rows.linear(x, weight, None)
+        assert all(torch.equal(together[r : r + 1], rows.linear(x[r : r + 1], weight, None)) for r in (0, 17, 49))
