@@ -50,6 +50,8 @@ STATUS = {
     "deadline_exceeded": 504,
 }
 
+REDIS_AWAY = "Redis does not answer or refused. Try again after Retry-After seconds."
+
 RETRY_AFTER_SECONDS = {
     "queue_full": 1,
     "session_conflict": 1,

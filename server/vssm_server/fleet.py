@@ -8,7 +8,7 @@ import redis
 import redis.asyncio
 
 from vssm_server import keys
-from vssm_server.errors import Problem
+from vssm_server.errors import REDIS_AWAY, Problem
 from vssm_server.hub import Hub
 from vssm_server.messages import Heartbeat, ModelInfo, decode_heartbeat
 
@@ -53,10 +53,16 @@ class Fleet:
         jobs = int(await self._redis.xlen(keys.JOBS))
         self.waiting = max(0, jobs - sum(worker.running for worker in self.workers))
 
+    async def check_now(self) -> None:
+        """As `check`, but looks again before it says that no worker is there."""
+        if self.redis_error is None and not self.workers:
+            await self.refresh()
+        self.check()
+
     def check(self) -> None:
         """Raises Problem unless Redis answers and a worker is there."""
         if self.redis_error is not None:
-            raise Problem("redis_unavailable", "Redis does not answer. Try again after Retry-After seconds.")
+            raise Problem("redis_unavailable", REDIS_AWAY)
         if not self.workers:
             raise Problem("no_worker", "No worker is running. Try again after Retry-After seconds.")
 

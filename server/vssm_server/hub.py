@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import time
 
 import numpy as np
 import redis
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from vssm_server import keys
 from vssm_server.connect import entries, script
-from vssm_server.errors import Problem
+from vssm_server.errors import REDIS_AWAY, STATUS, Problem
 from vssm_server.messages import Chunk, Done, Failure, Reply, Request, decode_reply, encode
 
 BLOCK_MS = 1500
@@ -67,6 +68,7 @@ class Hub:
         self._listener = listener
         self._limit = queue_limit
         self._enqueue = client.register_script(script("enqueue"))
+        self._revoke = client.register_script(script("revoke"))
         self._outbox: list[tuple[Request, asyncio.Future[bool]]] = []
         self._sender: asyncio.Task[None] | None = None
         self._last = b"0"
@@ -79,12 +81,39 @@ class Hub:
         if self._sender is None or self._sender.done():
             self._sender = asyncio.create_task(self._send())
         try:
-            if not await accepted:
-                raise Problem("queue_full", f"{self._limit} requests are waiting. Try again after Retry-After seconds.")
+            await self._accept(request, accepted)
         except BaseException:
             self.waiters.pop(request.id, None)
             raise
         return waiter
+
+    async def _accept(self, request: Request, accepted: asyncio.Future[bool]) -> None:
+        """If Redis went away while a resume was sent, it may or may not be accepted: it is revoked before anything is
+        answered, or a client that tries again would advance its session twice."""
+        try:
+            if not await accepted:
+                raise Problem("queue_full", f"{self._limit} requests are waiting. Try again after Retry-After seconds.")
+        except redis.ResponseError:
+            raise  # refused, so not accepted
+        except (redis.RedisError, OSError):
+            if not request.resume:
+                raise
+            await self._take_back(request)
+
+    async def _take_back(self, request: Request) -> None:
+        """Until Redis is back. What became of the request then comes as its reply."""
+        failure = Failure(request.id, "redis_unavailable", REDIS_AWAY, None, STATUS["redis_unavailable"])
+        names = [keys.cancel(request.id), keys.replies(self.id)]
+        lasting_ms = request.timeout_ms + CANCEL_MS
+        until = time.monotonic() + request.timeout_ms / 1e3
+        while time.monotonic() < until:
+            try:
+                await self._revoke(keys=names, args=[lasting_ms, encode(failure)])
+                return
+            except (redis.RedisError, OSError):
+                await asyncio.sleep(0.2)
+        message = "Redis went away while the request was sent; look at the session's position before trying again."
+        raise Problem("deadline_exceeded", message, "session_id")
 
     async def _send(self) -> None:
         """What gathers while one round trip is under way goes together in the next."""

@@ -136,7 +136,7 @@ class Queue:
     def finish(self, job: Job, reply: Done | Failure | None, commit: Commit | None = None, aside: bool = False) -> str:
         """Ends a job: commit, reply and removal at once.
 
-        'done', or why not: 'gone', 'late', 'missing', 'stale', 'leased'.
+        'done', or why not: 'gone', 'late', 'cancelled', 'missing', 'stale', 'leased'.
         """
         request = job.request
         names = [keys.JOBS, keys.replies(request.reply_to), keys.cancel(request.id), keys.ASIDE]

@@ -142,7 +142,7 @@ def streamed(events: list[tuple[str, dict[str, Any]]]) -> list[Any]:
     return joined([values(data) for name, data in events if name == "chunk"])
 
 
-def until(condition: Callable[[], T], seconds: float = 60) -> T:
+def until(condition: Callable[[], T | None], seconds: float = 60) -> T:
     """The first true value of `condition`."""
     end = time.monotonic() + seconds
     while not (value := condition()):

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from tests.e2e.serving import Serve, joined, streamed, until, values
@@ -21,7 +22,7 @@ def parts(serve: Serve, body: Body, cuts: list[int], between: Callable[[], None]
     for length in cuts[1:]:
         between()
         more = {"session_id": result["session_id"], "length": length, "temperature": body.get("temperature", 1.0)}
-        collected.append(values(until(lambda more=more: accepted(serve, more))))
+        collected.append(values(until(partial(accepted, serve, more))))
     assert serve.client.delete(f"/sessions/{result['session_id']}").status_code == 204
     return joined(collected)
 
@@ -74,21 +75,19 @@ def test_across_the_death_of_everything(start: Callable[..., Serve]) -> None:
 
     def kill_redis() -> None:
         serve.child("valkey-server").kill()
-        until(lambda: not serve.ready())
-        until(serve.ready)
 
     def kill_all() -> None:
         serve.kill()
         serve.start()
 
     for death in (kill_worker, kill_redis, kill_all):
-        assert parts(serve, body, [1500, 1, 2499, 2000], death) == reference
+        assert parts(serve, body, [1500, 2500, 2000], death) == reference
     assert serve.stop() == 0
 
 
 def test_a_request_in_the_hands_of_a_dying_worker_is_answered_once(start: Callable[..., Serve]) -> None:
     serve = start(max_length=100_000, workers=2)
-    body: Body = {"model": "pixels", "length": 50_000, "seed": 3}
+    body: Body = {"model": "pixels", "length": 30_000, "seed": 3}
     with ThreadPoolExecutor(2) as pool:
         answer, events = pool.submit(whole, serve, body), pool.submit(serve.stream, **body)
         until(lambda: serve.metric("vssm_generated_steps_total") > 5000)
@@ -96,4 +95,4 @@ def test_a_request_in_the_hands_of_a_dying_worker_is_answered_once(start: Callab
         for worker in workers:
             worker.kill()
         assert streamed(events.result()) == answer.result()
-    assert [len(row) for row in answer.result()] == [50_000]
+    assert [len(row) for row in answer.result()] == [30_000]

@@ -1,12 +1,13 @@
 """A real Valkey, emptied for every test."""
 
 import os
-import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
+import torch
 from vssm_server import valkey
 from vssm_server.connect import connect
 from vssm_server.process import spawn
@@ -20,8 +21,14 @@ def wait_for(client: redis.Redis) -> None:
             client.ping()
             return
         except redis.RedisError:
-            subprocess.run(["sleep", "0.05"], check=True)
+            time.sleep(0.05)
     raise TimeoutError("valkey-server does not answer")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Small models gain nothing from more."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

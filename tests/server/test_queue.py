@@ -158,6 +158,20 @@ def test_a_deleted_session_is_not_made_again(client: redis.Redis) -> None:
     assert not client.exists(keys.session("sess_x"))
 
 
+def test_a_revoked_job_is_not_committed(client: redis.Redis) -> None:
+    queue = new_session(client)
+    add(client)
+    [job] = queue.take(1, None)
+    saved = queue.load(job)
+    assert isinstance(saved, Saved)
+    failure = encode(Failure("gen_1", "redis_unavailable", "m", None, 503))
+    client.register_script(script("revoke"))(keys=[keys.cancel("gen_1"), keys.replies("api")], args=[1000, failure])
+    assert queue.finish(job, done(job), Commit(HEAD, b"new", saved.version)) == "cancelled"
+    assert queue.finish(job, None) == "done"
+    assert client.hget(keys.session("sess_x"), "state") == b"state"
+    assert replies(client) == ["gen_0", "gen_1"]
+
+
 @pytest.mark.parametrize("job_id", ["gen_1", "gen_2"])
 def test_cancelled_jobs_are_found(client: redis.Redis, job_id: str) -> None:
     queue = opened(client, "a")

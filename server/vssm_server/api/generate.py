@@ -55,7 +55,7 @@ async def generate(request: Request, api: Annotated[Api, Depends(api_of)]) -> Re
 
 
 async def _plan(asked: GenerateRequest, api: Api) -> Plan:
-    api.fleet.check()
+    await api.fleet.check_now()
     session = None if asked.session_id is None else await api.sessions.get(asked.session_id)
     info = api.fleet.model(session.head.model if session else asked.model)
     if session and asked.model not in (None, session.head.model):

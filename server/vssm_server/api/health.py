@@ -28,7 +28,7 @@ async def livez() -> dict[str, str]:
 async def readyz(api: Shared) -> dict[str, object]:
     """Redis answers and a worker's heart beats."""
     api.check_open()
-    api.fleet.check()
+    await api.fleet.check_now()
     return {"status": "ready", "workers": len(api.fleet.workers), "models": sorted(api.fleet.models)}
 
 

@@ -12,11 +12,9 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from vssm_server.api.metrics import Metrics
-from vssm_server.errors import STATUS, Problem
+from vssm_server.errors import REDIS_AWAY, STATUS, Problem
 
 log = logging.getLogger(__name__)
-
-REDIS_AWAY = "Redis does not answer or refused. Try again after Retry-After seconds."
 
 
 def answer(problem: Problem) -> Response:

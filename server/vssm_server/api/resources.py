@@ -52,7 +52,7 @@ async def delete_session(session_id: str, api: Shared) -> Response:
 @router.get("/models", tags=["models"], summary="All models", responses=errors(503))
 async def list_models(api: Shared) -> ModelList:
     """Those served, and those whose checkpoint could not be used."""
-    api.fleet.check()
+    await api.fleet.check_now()
     ready = [_model(info) for info in api.fleet.models.values()]
     failed = [_broken(name, why) for name, why in api.fleet.failed.items()]
     return ModelList(models=sorted(ready + failed, key=lambda model: model.name))
@@ -61,7 +61,7 @@ async def list_models(api: Shared) -> ModelList:
 @router.get("/models/{name}", tags=["models"], summary="One model", responses=errors(404, 503))
 async def get_model(name: str, api: Shared) -> ModelResponse:
     """Its sizes, values and limits; or what is wrong with its checkpoint."""
-    api.fleet.check()
+    await api.fleet.check_now()
     if name in api.fleet.failed:
         return _broken(name, api.fleet.failed[name])
     return _model(api.fleet.model(name, None))

@@ -1,13 +1,16 @@
 -- KEYS jobs, replies, cancel mark, set-aside stream [, session]
 -- ARGV group, consumer, entry, reply ('' for none), job, set aside (0/1),
---      deadline ms (0: none), expected version ('' to only release, '0' for a new session), head, state, ttl ms
+--      deadline ms (0: the reply is no success), expected version ('' to only release, '0' for a new session), head, state, ttl ms
 -- Commits the session, replies, and ends the job, all or nothing:
--- 'done', or what stopped it: 'gone' (not ours any more), 'late', 'missing', 'stale' (version moved), 'leased'.
+-- 'done', or what stopped it: 'gone' (not ours any more), 'late', 'cancelled', 'missing', 'stale' (version moved), 'leased'.
 local owner = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)[1]
 if not owner or owner[2] ~= ARGV[2] then return 'gone' end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-if tonumber(ARGV[7]) > 0 and now > tonumber(ARGV[7]) then return 'late' end
+if tonumber(ARGV[7]) > 0 then
+  if now > tonumber(ARGV[7]) then return 'late' end
+  if redis.call('EXISTS', KEYS[3]) == 1 then return 'cancelled' end
+end
 local session = KEYS[5]
 if session then
   local found = redis.call('HMGET', session, 'version', 'lease', 'lease_until')
