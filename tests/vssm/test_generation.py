@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.vssm.models import KINDS, build
 from vssm import VSSM, Advance, ObservationError, State, StateError, Window
+from vssm.generation import Output
 from vssm.noise import Counters
 
 MODELS = {kind: build(kind) for kind in KINDS}
@@ -61,7 +62,7 @@ def test_strangers_in_the_pass_change_nothing(data: st.DataObject, kind: str) ->
         length = data.draw(st.integers(1, 60))
         observed = model.generate(length=length).values[0] if data.draw(st.booleans()) else None
         temperature = data.draw(st.sampled_from([0.0, 0.7, 1.0]))
-        output = data.draw(st.sampled_from(["sample", "mean"]))
+        output: Output = data.draw(st.sampled_from(get_args(Output)))
         windows.append(Window(state, length, observed, temperature, output, data.draw(st.booleans())))
     together = model.advance(windows)
     for window, result in zip(windows, together, strict=True):

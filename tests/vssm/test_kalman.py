@@ -11,11 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from scipy import stats
 from torch import Tensor
 
 from tests.vssm.models import build
 from vssm import VSSM
 from vssm.latents import Draw
+from vssm.ssm import Linear
 
 LEVEL = {"kind": "gaussian", "size": 1, "layers": 1}
 STEPS = 6
@@ -24,8 +27,14 @@ STEPS = 6
 def linear_model(seed: int) -> VSSM:
     decoder = {"width": 3, "state": 2, "linear": True}
     model = build("series", seed, levels=[LEVEL], decoder=decoder).double()
-    model.observation.log_scale.fill_(0.7)  # type: ignore[operator,union-attr]  # posterior wide enough to be sampled well
+    log_scale(model).fill_(0.7)  # posterior wide enough to be sampled well
     return model
+
+
+def log_scale(model: VSSM) -> Tensor:
+    scale = model.observation.log_scale
+    assert isinstance(scale, Tensor)
+    return scale
 
 
 class StateSpace:
@@ -34,14 +43,14 @@ class StateSpace:
     def __init__(self, model: VSSM) -> None:
         level = model.levels[0]
         ssm, head = level.stack.blocks[0].ssm, model.observation.head
-        a, scale = (t.numpy() for t in ssm.gates())
+        gates, scales = ssm.gates()
+        a, scale = gates.numpy(), scales.numpy()
         n = len(a)
         self.A = np.zeros((2 * n, 2 * n))
         for k in range(n):
             re, im = a[k].real, a[k].imag
             self.A[2 * k : 2 * k + 2, 2 * k : 2 * k + 2] = [[re, -im], [im, re]]
-        assert hasattr(head, "weight")
-        assert hasattr(head, "bias")
+        assert isinstance(head, Linear)
         head_weight, head_bias = head.weight.numpy(), head.bias.numpy()
         w, w0 = level.inject.weight.numpy(), level.inject.bias.numpy()
         b = ssm.input.weight.numpy() * scale[:, None]
@@ -50,10 +59,10 @@ class StateSpace:
         self.H = head_weight @ ssm.output.weight.numpy()
         self.E = head_weight @ through @ w
         self.c = head_weight @ (through @ w0 + ssm.output.bias.numpy()) + head_bias
-        self.R = np.diag(np.exp(2 * model.observation.log_scale.numpy()))  # type: ignore[operator,union-attr]
+        self.R = np.diag(np.exp(2 * log_scale(model).numpy()))
 
 
-def kalman_log_likelihood(m: StateSpace, x: np.ndarray) -> float:  # type: ignore[type-arg]
+def kalman_log_likelihood(m: StateSpace, x: NDArray[np.float64]) -> float:
     """log p(x_{1..T}) by the innovations of a Kalman filter whose state also carries z_t."""
     n, z = m.G.shape
     F = np.block([[m.A, np.zeros((n, z))], [np.zeros((z, n + z))]])
@@ -74,7 +83,7 @@ def exact_posterior(model: VSSM, x: Tensor) -> tuple[Tensor, Tensor]:
     flat = model.decode([torch.eye(STEPS, dtype=torch.float64)[:, :, None]])[..., 0].flatten(1)  # (T, T * size)
     base = model.decode([torch.zeros(1, STEPS, 1, dtype=torch.float64)])[..., 0].flatten(1)
     matrix = (flat - base).T
-    noise = torch.exp(-2 * model.observation.log_scale).repeat(STEPS)  # type: ignore[operator]
+    noise = torch.exp(-2 * log_scale(model)).repeat(STEPS)
     precision = torch.eye(STEPS, dtype=torch.float64) + matrix.T @ (noise[:, None] * matrix)
     covariance = torch.linalg.inv(precision)
     mean = (x.flatten(1) - base) @ (noise[:, None] * matrix) @ covariance
@@ -102,9 +111,7 @@ def data(model: VSSM, batch: int) -> Tensor:
     generator = torch.Generator().manual_seed(5)
     z = torch.randn(batch, STEPS, 1, dtype=torch.float64, generator=generator)
     mean = model.decode([z])[..., 0]
-    return mean + torch.exp(model.observation.log_scale) * torch.randn(
-        mean.shape, dtype=torch.float64, generator=generator
-    )
+    return mean + torch.exp(log_scale(model)) * torch.randn(mean.shape, dtype=torch.float64, generator=generator)
 
 
 def exact(model: VSSM, x: Tensor) -> Tensor:
@@ -120,8 +127,10 @@ def test_kalman_filter_agrees_with_the_joint_gaussian(seed: int) -> None:
     flat = model.decode([torch.eye(STEPS, dtype=torch.float64)[:, :, None]])[..., 0].flatten(1)
     base = model.decode([torch.zeros(1, STEPS, 1, dtype=torch.float64)])[..., 0].flatten(1)
     matrix = (flat - base).T
-    covariance = matrix @ matrix.T + torch.diag(torch.exp(2 * model.observation.log_scale).repeat(STEPS))  # type: ignore[operator]
-    joint = torch.distributions.MultivariateNormal(base[0], covariance).log_prob(x.flatten(1))
+    covariance = matrix @ matrix.T + torch.diag(torch.exp(2 * log_scale(model)).repeat(STEPS))
+    joint = torch.from_numpy(
+        stats.multivariate_normal(base[0].numpy(), covariance.numpy()).logpdf(x.flatten(1).numpy())
+    )
     assert torch.allclose(exact(model, x), joint, atol=1e-9)
 
 
