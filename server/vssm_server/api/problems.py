@@ -81,7 +81,7 @@ def of_validation(error: ValidationError, model: type[BaseModel]) -> Problem:
 
 def _suggest(name: str, names: Iterable[str]) -> str:
     close = difflib.get_close_matches(name[:100], names, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(names)}"
+    return f"; perhaps {close[0]!r} was meant" if close else f"; known are {', '.join(names)}"
 
 
 def _short(value: object) -> str:
