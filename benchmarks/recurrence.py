@@ -202,16 +202,22 @@ def in_turns(jobs: dict[str, Callable[[], object]], seconds: float) -> dict[str,
 
 
 def show(rows: list[Row], console: Console) -> None:
-    """One line a measurement."""
-    table = Table("case", "direction", "variant", title="linear recurrence")
-    for name in ("median ms", "x compiled", "relative error"):
-        table.add_column(name, justify="right")
-    for row in rows:
-        deviation = "" if row.relative_error is None else f"{row.relative_error:.1e}"
-        first = row.variant == "compiled"
-        labels = (row.case, row.direction) if first else ("", "")
-        table.add_row(*labels, row.variant, f"{row.median_ms:.3f}", f"{row.times_compiled:.2f}", deviation)
+    """One line a case and direction: milliseconds, times the compiled kernel, and the largest error of all variants."""
+    variants = list(dict.fromkeys(row.variant for row in rows))
+    table = Table("case", "direction", title="linear recurrence: median ms (times compiled)")
+    for name in (*variants, "largest error"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for (case, direction), group in itertools.groupby(rows, lambda row: (row.case, row.direction)):
+        measured = {row.variant: row for row in group}
+        cells = [cell(measured.get(name)) for name in variants]
+        worst = max(row.relative_error or 0.0 for row in measured.values())
+        table.add_row(case, direction, *cells, f"{worst:.1e}")
     console.print(table)
+
+
+def cell(row: Row | None) -> str:
+    """A measurement, if there is one."""
+    return "" if row is None else f"{row.median_ms:.2f} ({row.times_compiled:.1f})"
 
 
 def machine(threads: int) -> dict[str, object]:
@@ -242,7 +248,7 @@ def main() -> None:
     kinds = ((False, torch.complex64), (True, torch.float32))
     cases = [Case(gated, dtype, *shape) for gated, dtype in kinds for shape in SHAPES]
     rows = [row for case in cases for direction in DIRECTIONS for row in measure(case, direction, options.seconds)]
-    show(rows, Console())
+    show(rows, Console(width=150))
     date = datetime.now(UTC).date().isoformat()
     content = {"date": date, "machine": described, "chunk": CHUNK, "rows": [asdict(row) for row in rows]}
     options.output.parent.mkdir(parents=True, exist_ok=True)

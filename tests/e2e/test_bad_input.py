@@ -116,7 +116,7 @@ def test_a_body_of_a_hundred_megabytes(serve: Serve, chunked: bool) -> None:
 
 def test_the_closest_field_is_suggested(serve: Serve) -> None:
     response = serve.client.post("/generate", json={"model": "pixels", "lenght": 5})
-    assert "did you mean 'length'" in check(serve, response, 422, "invalid_value", "lenght")
+    assert "perhaps 'length' was meant" in check(serve, response, 422, "invalid_value", "lenght")
 
 
 def test_why_a_checkpoint_failed_is_said(serve: Serve) -> None:
