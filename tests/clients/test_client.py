@@ -98,9 +98,28 @@ def test_every_kind_of_error_has_its_class() -> None:
 def test_an_error_event_in_a_stream_is_raised() -> None:
     reader = EventReader()
     data = 'data: {"error": {"type": "deadline_exceeded", "message": "m", "param": null, "code": 504}}'
-    lines = ["event: error", data, ""]
     with pytest.raises(UnavailableError, match="deadline_exceeded"):
-        [event for line in lines for event in reader.read(line)]
+        list(reader.read(f"event: error\n{data}\n\n".encode()))
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_only_line_feeds_end_lines(size: int) -> None:
+    output = '{"index": 0, "values": [226, 128, 168], "text": "a\u2028b\x85c\u2029"}'
+    chunk = f': ping\n\nevent: chunk\r\nid: 3\r\ndata: {{"position": 3, "outputs": [{output}]}}\r\n\r\n'.encode()
+    reader = EventReader()
+    parts = [(2 * chunk)[i : i + size] for i in range(0, 2 * len(chunk), size)]
+    events = [event for part in parts for event in reader.read(part)]
+    assert [event.outputs[0].text for event in events] == ["a\u2028b\x85c\u2029"] * 2
+
+
+def test_an_id_never_leads_to_another_path(url: str) -> None:
+    with Client(url) as client:
+        for name in ("../models", "x?y", "a/b"):
+            with pytest.raises(NotFoundError):
+                client.session(name)
+        for name in ("", ".", ".."):
+            with pytest.raises(ValueError, match="session_id"):
+                client.delete(name)
 
 
 def test_a_stream_that_breaks_off_is_an_error(tmp_path: Path) -> None:

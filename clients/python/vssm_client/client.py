@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from vssm_client.errors import ClientError, check
 from vssm_client.models import Chunk, Generation, Model, Session
-from vssm_client.protocol import EventReader, Options, body
+from vssm_client.protocol import EventReader, Options, body, session_path
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 _PNG = {"accept": "image/png"}
@@ -41,8 +41,8 @@ class Client:
             if response.is_error:
                 response.read()
             check(response)
-            for line in response.iter_lines():
-                for event in reader.read(line):
+            for data in response.iter_bytes():
+                for event in reader.read(data):
                     yield event
                     if isinstance(event, Generation):
                         return
@@ -54,15 +54,15 @@ class Client:
 
     def session(self, session_id: str) -> Session:
         """What is saved under an id. Raises NotFoundError."""
-        return Session.model_validate_json(check(self._http.get(f"/sessions/{session_id}")).content)
+        return Session.model_validate_json(check(self._http.get(session_path(session_id))).content)
 
     def fork(self, session_id: str) -> Session:
         """A copy of a session under a new id. Raises NotFoundError."""
-        return Session.model_validate_json(check(self._http.post(f"/sessions/{session_id}/fork")).content)
+        return Session.model_validate_json(check(self._http.post(session_path(session_id, "/fork"))).content)
 
     def delete(self, session_id: str) -> None:
         """Forget a session. Raises NotFoundError."""
-        check(self._http.delete(f"/sessions/{session_id}"))
+        check(self._http.delete(session_path(session_id)))
 
     def models(self) -> list[Model]:
         """All models that the server knows."""
@@ -97,8 +97,8 @@ class AsyncClient:
             if response.is_error:
                 await response.aread()
             check(response)
-            async for line in response.aiter_lines():
-                for event in reader.read(line):
+            async for data in response.aiter_bytes():
+                for event in reader.read(data):
                     yield event
                     if isinstance(event, Generation):
                         return
@@ -110,15 +110,15 @@ class AsyncClient:
 
     async def session(self, session_id: str) -> Session:
         """What is saved under an id. Raises NotFoundError."""
-        return Session.model_validate_json(check(await self._http.get(f"/sessions/{session_id}")).content)
+        return Session.model_validate_json(check(await self._http.get(session_path(session_id))).content)
 
     async def fork(self, session_id: str) -> Session:
         """A copy of a session under a new id. Raises NotFoundError."""
-        return Session.model_validate_json(check(await self._http.post(f"/sessions/{session_id}/fork")).content)
+        return Session.model_validate_json(check(await self._http.post(session_path(session_id, "/fork"))).content)
 
     async def delete(self, session_id: str) -> None:
         """Forget a session. Raises NotFoundError."""
-        check(await self._http.delete(f"/sessions/{session_id}"))
+        check(await self._http.delete(session_path(session_id)))
 
     async def models(self) -> list[Model]:
         """All models that the server knows."""

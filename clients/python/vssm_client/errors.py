@@ -1,7 +1,7 @@
 """What can go wrong.
 
-ClientError
-+-- httpx.TransportError        passed through: the server was not reached
+httpx.TransportError            passed through: the server was not reached, or not in time
+ClientError                     a stream that broke off
 +-- ServerError                 the server answered with an error: type, message, param, status
     +-- InvalidError            400, 406, 413, 415, 422: the request must be changed
     +-- NotFoundError           404
