@@ -3,6 +3,7 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --quiet --disable-pip-version-check
 PACKAGES := pyproject.toml server/pyproject.toml clients/python/pyproject.toml
 SOURCES := vssm server/vssm_server clients/python tests benchmarks
 
@@ -38,13 +39,13 @@ clean: ## remove the environment and caches
 	  || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	@$(PYTHON) -m venv .venv \
 	  || { rm -rf .venv; echo "This Python has no venv; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	@$(PIP) install --upgrade pip
 
 .venv/.runtime: .venv/bin/python $(PACKAGES)
 	@echo "Installing into .venv (once; PyTorch is the large part) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e . -e 'server[worker]' -e clients/python
+	@$(PIP) install -e . -e 'server[worker]' -e clients/python
 	@touch $@
 
 .venv/.dev: .venv/.runtime
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@$(PIP) install -e '.[dev]'
 	@touch $@
