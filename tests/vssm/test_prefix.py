@@ -47,7 +47,6 @@ def test_an_untrained_model_does_not_know(make_recipe: Callable[..., Recipe], di
     assert 0.3 < prefix_dependence(model, digits[:200], steps=14, num_samples=2) < 0.7
 
 
-@pytest.mark.skipif("mnist" not in vssm.shipped_models(), reason="the checkpoint is not in this tree yet")
 def test_shipped_model_continues_real_digits(digits: NDArray[np.uint8]) -> None:
     share = prefix_dependence(vssm.load("mnist"), digits, steps=14, num_samples=8)
     assert share >= 0.8
