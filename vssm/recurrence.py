@@ -11,6 +11,7 @@ Sequential in time everywhere, so the values do not depend on where a sequence i
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Any
 
 import numba
@@ -45,8 +46,9 @@ def linear_recurrence_reference(a: Tensor, b: Tensor, h0: Tensor | None = None) 
 
 def _loop(a: Tensor, b: Tensor, h0: Tensor) -> Tensor:
     h, states = h0, []
-    for t in range(b.shape[1]):
-        h = (a if a.dim() == 1 else a[:, t]) * h + b[:, t]
+    gates = repeat(a) if a.dim() == 1 else a.unbind(1)
+    for gate, x in zip(gates, b.unbind(1), strict=False):  # unbind: the gradient of b[:, t] would be as large as b
+        h = gate * h + x
         states.append(h)
     return torch.stack(states, dim=1)
 
