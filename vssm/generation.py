@@ -30,6 +30,7 @@ from vssm.state import State, StateError
 if TYPE_CHECKING:
     from vssm.model import VSSM
 
+MAX_TEMPERATURE = 10.0
 Output = Literal["sample", "mean"]
 Array = np.ndarray[Any, Any]
 
@@ -285,8 +286,8 @@ def stream(
         raise ValueError("num_samples and seed come from the state when one is given; leave them out")
     if output not in ("sample", "mean"):
         raise ValueError(f"output must be 'sample' or 'mean', not {output!r}")
-    if not 0.0 <= temperature <= 10.0:
-        raise ValueError(f"temperature must be from 0 to 10, not {temperature}")
+    if not 0.0 <= temperature <= MAX_TEMPERATURE:
+        raise ValueError(f"temperature must be from 0 to {MAX_TEMPERATURE:g}, not {temperature}")
     if chunk_steps < 1:
         raise ValueError(f"chunk_steps must be at least 1, not {chunk_steps}")
     if state is None:

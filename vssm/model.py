@@ -28,13 +28,12 @@ from torch import Tensor, nn
 from vssm import generation
 from vssm.checkpoint import fingerprint_of
 from vssm.config import GaussianLevel, ModelConfig
-from vssm.generation import Advance, Generated, Output, Window
+from vssm.generation import MAX_TEMPERATURE, Advance, Generated, Output, Window
 from vssm.latents import Draw, Latent, build_latent
 from vssm.observations import build_observation
 from vssm.ssm import Bidirectional, Linear, Stack
 from vssm.state import State
 
-MAX_TEMPERATURE = 10.0
 _STEPS_AT_ONCE = 1 << 14  # of importance samples in one pass: fills the machine, fits its memory
 
 

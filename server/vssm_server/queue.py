@@ -5,7 +5,6 @@ job together, and only for the consumer that still owns it. So there is exactly 
 """
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import redis
@@ -162,8 +161,3 @@ class Queue:
 
 def _text(answer: object) -> str:
     return answer.decode() if isinstance(answer, bytes) else str(answer)
-
-
-def oldest_first(jobs: Iterable[Job]) -> list[Job]:
-    """In the order of acceptance."""
-    return sorted(jobs, key=lambda job: tuple(map(int, job.entry.split(b"-"))))
