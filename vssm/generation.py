@@ -53,10 +53,19 @@ class Window:
 
 @dataclass(frozen=True)
 class Advance:
-    """values (num_samples, length, size), without steps for an observed window; the state after them."""
+    """values (num_samples, length, size), without steps for an observed window; the state after them.
+
+    `finite` is False when NaN or infinity came up in the distributions of the values or in the state: values drawn
+    from such distributions look like any others, and are not to be used.
+    """
 
     values: Array
     state: State
+    finite: bool = True
+
+
+class NonFiniteError(ArithmeticError):
+    """The model made NaN or infinity: its weights, or what it was given, are out of range."""
 
 
 Generated = Advance
@@ -163,7 +172,7 @@ class _Pass:
         split = self.observed_rows
         e = self._encode(self._observations(), seen, slice(0, split)) if split else None
         d = self._latents(e, noise)
-        values = mean = None
+        values = mean = params = None
         if split < len(self.last):
             params = self.model.observation.params(d[split:])
             values, mean = self._outputs(params)
@@ -172,7 +181,7 @@ class _Pass:
                 self._encode(values[rows - split], seen, rows)
         if seen is not None:
             self.state["noise"] = seen[torch.arange(len(self.last), device=seen.device), self.last]
-        return self._results(values, mean)
+        return self._results(params, values, mean)
 
     def _noise(self, k: int) -> Tensor:
         """Base noise of level k (R, T, Z): the posterior's for observed rows, the prior's for generated ones."""
@@ -230,17 +239,20 @@ class _Pass:
         wanted = any(w.output == "mean" and w.observed is None for w in self.windows)
         return values, observation.mean(params, self.temperature) if wanted else None
 
-    def _results(self, values: Tensor | None, mean: Tensor | None) -> list[Advance]:
+    def _results(self, params: Tensor | None, values: Tensor | None, mean: Tensor | None) -> list[Advance]:
         results: dict[int, Advance] = {}
         row = 0
         for place, window, count in zip(self.order, self.windows, self.counts, strict=True):
             rows = slice(row, row + count)
             row += count
+            checked = [t[rows] for t in self.state.values()]
             if window.observed is None:
                 source = mean if window.output == "mean" else values
                 assert source is not None
-                taken = source[rows.start - self.observed_rows : rows.stop - self.observed_rows, : window.length]
-                array = taken.cpu().numpy().copy()
+                assert params is not None
+                new = slice(rows.start - self.observed_rows, rows.stop - self.observed_rows)
+                array = source[new, : window.length].cpu().numpy().copy()
+                checked.append(params[new, : window.length])
             else:
                 array = np.zeros((count, 0, self.model.config.size))
             state = replace(
@@ -249,7 +261,8 @@ class _Pass:
                 encoder=self._keeps_encoder(window),
                 tensors={name: t[rows].clone() for name, t in self.state.items()},
             )
-            results[place] = Advance(array, state)
+            finite = all(bool(torch.isfinite(t).all()) for t in checked)
+            results[place] = Advance(array, state, finite)
         return [results[i] for i in range(len(results))]
 
 
@@ -266,7 +279,13 @@ def condition(model: VSSM, prefix: Any, num_samples: int, seed: int, state: Stat
     observed = model.check_observed(prefix)
     if not len(observed):
         return state
-    return advance(model, [Window(state, len(observed), observed)])[0].state
+    return _finite(advance(model, [Window(state, len(observed), observed)])[0]).state
+
+
+def _finite(result: Advance) -> Advance:
+    if not result.finite:
+        raise NonFiniteError(f"the model made NaN or infinity before position {result.state.position}")
+    return result
 
 
 def stream(
@@ -303,7 +322,7 @@ def stream(
         )
     while remaining:
         window = Window(state, min(chunk_steps, remaining), None, temperature, output)
-        chunk = advance(model, [window])[0]
+        chunk = _finite(advance(model, [window])[0])
         state, remaining = chunk.state, remaining - window.length
         yield chunk
 

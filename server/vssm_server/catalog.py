@@ -29,14 +29,21 @@ def load_catalog(settings: Settings) -> Catalog:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     catalog = Catalog()
-    chosen = [name.strip() for name in settings.models.split(",") if name.strip()] or vssm.shipped_models()
-    for source in chosen:
+    for source in _chosen(settings):
         try:
             _load(catalog, source, settings.device)
         except Exception as error:  # a damaged checkpoint must not end the worker, whatever it raises
             log.error("model %s cannot be used: %s", source, error)
             catalog.failed[_name(source)] = _reason(error)
     return catalog
+
+
+def _chosen(settings: Settings) -> list[str]:
+    """Names and folders: those of the settings, or the shipped ones, and all of the models folder."""
+    chosen = [name.strip() for name in settings.models.split(",") if name.strip()] or vssm.shipped_models()
+    folder = settings.models_dir
+    mounted = sorted(folder.glob("*/config.json")) if folder is not None and folder.is_dir() else []
+    return chosen + [str(config.parent) for config in mounted]
 
 
 def _load(catalog: Catalog, source: str, device: str) -> None:

@@ -2,18 +2,19 @@
 
 import importlib.util
 import inspect
-import logging
 import os
 import secrets
 import signal
 import socket
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Any, NoReturn
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 
+from vssm_server.logs import start_logging
 from vssm_server.settings import PREFIX, Settings, unknown_variables
 
 app = typer.Typer(
@@ -27,10 +28,10 @@ out = Console(highlight=False, soft_wrap=True)
 complaints = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def stop(message: str) -> NoReturn:
+def stop(message: str, status: int = 2) -> NoReturn:
     """Ends the program with a message instead of a traceback."""
     complaints.print(f"error: {message}", markup=False)
-    raise typer.Exit(2)
+    raise typer.Exit(status)
 
 
 def read_settings(flags: dict[str, Any]) -> Settings:
@@ -41,7 +42,6 @@ def read_settings(flags: dict[str, Any]) -> Settings:
         settings = Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         stop("; ".join(f"{PREFIX}{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors()))
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     return settings
 
 
@@ -49,7 +49,9 @@ def command(run: Callable[[Settings], None]) -> None:
     """Registers a command whose options are the settings."""
 
     def call(**flags: Any) -> None:
-        run(read_settings(flags))
+        settings = read_settings(flags)
+        start_logging(settings, run.__name__)
+        run(settings)
 
     parameters = []
     for name, field in Settings.model_fields.items():
@@ -116,7 +118,8 @@ def worker(settings: Settings) -> None:
 
     client = connect(url)
     queue = Queue(client, f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
-    process = Worker(client, queue, Engine(settings.chunk_steps, settings.pass_steps), load_catalog(settings))
+    engine = Engine(settings.chunk_steps, settings.pass_steps)
+    process = Worker(client, queue, engine, load_catalog(settings), settings.stall_seconds)
 
     def end(*_: object) -> None:
         process.stopping = True
@@ -139,6 +142,25 @@ def serve(settings: Settings) -> None:
         serve_locally(settings, listening, out)
     except StateFolderError as error:
         stop(str(error))
+
+
+class Part(StrEnum):
+    """What can be asked for its health."""
+
+    API = "api"
+    WORKER = "worker"
+
+
+@app.command()
+def healthy(part: Part) -> None:
+    """Exit 0 if the API or the worker on this host does its work; for container health checks. Reads VSSM_*."""
+    from vssm_server import health
+
+    settings = read_settings({})
+    trouble = health.of_api(settings) if part is Part.API else health.of_worker(need_redis(settings))
+    if trouble is not None:
+        stop(trouble, 1)
+    out.print("healthy")
 
 
 command(serve)

@@ -13,7 +13,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 CONNECT_SECONDS = 2.0
-ANSWER_SECONDS = 5.0  # longer than any BLOCK
+ANSWER_SECONDS = 5.0  # of commands that block, longer than any BLOCK
+PROMPT_SECONDS = 2.0  # of the others
 
 
 def connect(url: str) -> "redis.Redis":
@@ -27,20 +28,21 @@ def connect(url: str) -> "redis.Redis":
     )
 
 
-def connect_async(url: str) -> "redis.asyncio.Redis":
+def connect_async(url: str, answer_seconds: float) -> "redis.asyncio.Redis":
     """A client for the event loop; connects on first use."""
     return redis.asyncio.Redis.from_url(
         url,
         protocol=2,
         socket_connect_timeout=CONNECT_SECONDS,
-        socket_timeout=ANSWER_SECONDS,
+        socket_timeout=answer_seconds,
         retry=redis.asyncio.retry.Retry(NoBackoff(), 0),
     )
 
 
-def script(name: str) -> str:
-    """Source of `lua/<name>.lua`."""
-    return (resources.files("vssm_server") / "lua" / f"{name}.lua").read_text()
+def script(name: str, out_of_memory: bool = False) -> str:
+    """Source of `lua/<name>.lua`; `out_of_memory` lets it run when Redis has no memory left (Redis 7, Valkey)."""
+    header = "#!lua flags=allow-oom\n" if out_of_memory else ""
+    return header + (resources.files("vssm_server") / "lua" / f"{name}.lua").read_text()
 
 
 Entry = tuple[bytes, dict[bytes, bytes]]

@@ -8,14 +8,18 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
+import torch
 
 from vssm import VSSM, Advance, ObservationError, StateError, Window
 from vssm_server.errors import Problem
 from vssm_server.messages import ROW_BOUNDS
 from vssm_server.task import Task
 
+TOO_LARGE = "too_large_for_worker"
+GROW_AFTER_PASSES = 100  # good ones, after memory was short
+
 log = logging.getLogger(__name__)
+Part = tuple[Task, int]  # and how many steps it advances
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,16 @@ class Counters:
 
 
 class Engine:
-    """Bounds every pass by `pass_steps` sequences x steps (memory) and `chunk_steps` steps (latency)."""
+    """Bounds every pass by `pass_steps` sequences x steps (memory) and `chunk_steps` steps (latency).
+
+    When memory is short nevertheless, the pass is halved until it fits, and passes stay smaller for a while.
+    """
 
     def __init__(self, chunk_steps: int, pass_steps: int) -> None:
         self.counters = Counters()
         self._chunk_steps = chunk_steps
-        self._pass_steps = pass_steps
+        self._pass_steps = self.limit = pass_steps
+        self._good_passes = 0
 
     def run(self, tasks: Sequence[Task]) -> list[Step]:
         """One pass for each model among the unfinished `tasks`, first come first served."""
@@ -55,11 +63,11 @@ class Engine:
             for step in self._pass(model, [part for part in plan if part[0].model.fingerprint == fingerprint])
         ]
 
-    def plan(self, tasks: Sequence[Task]) -> list[tuple[Task, int]]:
+    def plan(self, tasks: Sequence[Task]) -> list[Part]:
         """Which tasks advance by how many steps. The first always does; a task that is `alone` shares with nobody."""
         suspects = [task for task in tasks if task.alone]
-        plan: list[tuple[Task, int]] = []
-        left = self._pass_steps
+        plan: list[Part] = []
+        left = self.limit
         for task in suspects[:1] or tasks:
             steps = task.wanted(min(self._chunk_steps, left // task.rows))
             if steps < 1 and plan:
@@ -68,30 +76,48 @@ class Engine:
             left -= task.rows * max(1, steps)
         return plan
 
-    def _pass(self, model: VSSM, plan: list[tuple[Task, int]]) -> list[Step]:
+    def _pass(self, model: VSSM, plan: list[Part]) -> list[Step]:
         windows = [task.window(steps) for task, steps in plan]
-        self._count(sum(task.rows for task, _ in plan))
         try:
             advances = model.advance(windows)
         except Exception as error:  # whatever it was, it belongs to one of these windows
-            if len(plan) == 1:
-                task, steps = plan[0]
-                return [Step(task, steps, _explain(error))]
-            return [step for part in plan for step in self._pass(model, [part])]
-        return [
-            self._check(part, window, advance) for part, window, advance in zip(plan, windows, advances, strict=True)
-        ]
+            problem = _explain(error)
+        else:
+            self._count(plan)
+            return [self._check(*parts) for parts in zip(plan, windows, advances, strict=True)]
+        # outside of the handler: the failed pass has let go of its memory here
+        smaller = self._smaller(plan, problem)
+        if not smaller:
+            return [Step(task, steps, problem) for task, steps in plan]
+        return [step for part in smaller for step in self._pass(model, part)]
 
-    def _check(self, part: tuple[Task, int], window: Window, advance: Advance) -> Step:
+    def _smaller(self, plan: list[Part], problem: Problem) -> list[list[Part]]:
+        """What to try after a failed pass, if anything: halves when memory was short, else each task by itself."""
+        if problem.body.type != TOO_LARGE:
+            return [[part] for part in plan] if len(plan) > 1 else []
+        torch.cuda.empty_cache()
+        self.limit = max(1, sum(task.rows * steps for task, steps in plan) // 2)
+        self._good_passes = 0
+        log.warning("a pass did not fit into memory; passes are limited to %d steps for now", self.limit)
+        if len(plan) > 1:
+            return [plan[: len(plan) // 2], plan[len(plan) // 2 :]]
+        task, steps = plan[0]
+        return [[(task, steps // 2)]] if steps > 1 else []
+
+    def _check(self, part: Part, window: Window, advance: Advance) -> Step:
         task, steps = part
         if window.observed is None:
             self.counters.generated_steps += task.rows * steps
-        if advance.values.dtype.kind == "f" and not np.isfinite(advance.values).all():
+        if not advance.finite:
             message = f"The model made NaN or infinity before position {advance.state.position}; nothing was saved."
             return Step(task, steps, Problem("non_finite_output", message))
         return Step(task, steps, advance)
 
-    def _count(self, rows: int) -> None:
+    def _count(self, plan: list[Part]) -> None:
+        rows = sum(task.rows for task, _ in plan)
+        self._good_passes += 1
+        if self._good_passes % GROW_AFTER_PASSES == 0:
+            self.limit = min(self._pass_steps, 2 * self.limit)
         self.counters.passes += 1
         self.counters.rows += rows
         self.counters.row_buckets[sum(rows > bound for bound in ROW_BOUNDS)] += 1
@@ -102,5 +128,13 @@ def _explain(error: Exception) -> Problem:
         return Problem("invalid_value", str(error), "prefix")
     if isinstance(error, StateError):
         return Problem("fingerprint_mismatch", str(error), "session_id")
+    if _out_of_memory(error):
+        return Problem(TOO_LARGE, "The request does not fit into the worker's memory. Ask for fewer num_samples.")
     log.error("a pass failed", exc_info=error)
     return Problem("generation_failed", f"The pass failed ({type(error).__name__}); nothing was saved. Try again.")
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Of the device or the host; torch tells the latter only in words."""
+    short = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return short or "can't allocate memory" in str(error) or "bad_alloc" in str(error)

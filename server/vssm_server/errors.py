@@ -11,8 +11,10 @@ Problem(type)          code  meaning
   fingerprint_mismatch  409  the session was made by another checkpoint
   body_too_large        413
   unsupported_media_type 415
+  too_large_for_worker  413  not even one step of the request fits into the worker's memory
   invalid_value         422  `param` says which field
-  queue_full            429  Retry-After
+  idempotency_mismatch  422  the Idempotency-Key was used for another request
+  queue_full            429  Retry-After: the time the queue needs at its measured pace
   generation_failed     500  the pass raised
   non_finite_output     500  the model made NaN or infinity
   internal_error        500  a bug
@@ -22,6 +24,7 @@ Problem(type)          code  meaning
   model_failed          503  the checkpoint could not be loaded
   stream_lost           503  the API process that had asked is gone
   deadline_exceeded     504
+  storage_full          507  Redis has no memory left; Retry-After
 """
 
 import msgspec
@@ -36,8 +39,10 @@ STATUS = {
     "session_conflict": 409,
     "fingerprint_mismatch": 409,
     "body_too_large": 413,
+    "too_large_for_worker": 413,
     "unsupported_media_type": 415,
     "invalid_value": 422,
+    "idempotency_mismatch": 422,
     "queue_full": 429,
     "generation_failed": 500,
     "non_finite_output": 500,
@@ -48,9 +53,12 @@ STATUS = {
     "model_failed": 503,
     "stream_lost": 503,
     "deadline_exceeded": 504,
+    "storage_full": 507,
 }
 
 REDIS_AWAY = "Redis does not answer or refused. Try again after Retry-After seconds."
+
+STORAGE_FULL = "Redis has no memory left; nothing was saved. Sessions that expire or are deleted make room."
 
 RETRY_AFTER_SECONDS = {
     "queue_full": 1,
@@ -59,6 +67,7 @@ RETRY_AFTER_SECONDS = {
     "redis_unavailable": 2,
     "shutting_down": 5,
     "stream_lost": 1,
+    "storage_full": 10,
 }
 
 
@@ -74,15 +83,15 @@ class Body(msgspec.Struct, frozen=True):
 class Problem(Exception):  # noqa: N818
     """A request that cannot be answered as asked. `type` is one of the table above and stable."""
 
-    def __init__(self, type: str, message: str, param: str | None = None) -> None:
+    def __init__(self, type: str, message: str, param: str | None = None, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.body = Body(type, message, param, STATUS[type])
+        self.retry_after = RETRY_AFTER_SECONDS.get(type) if retry_after is None else retry_after
 
     @property
     def headers(self) -> dict[str, str]:
         """`Retry-After` where waiting helps."""
-        seconds = RETRY_AFTER_SECONDS.get(self.body.type)
-        return {} if seconds is None else {"Retry-After": str(seconds)}
+        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
 
 
 def invalid(param: str, message: str) -> Problem:

@@ -2,20 +2,46 @@
 
 import asyncio
 import logging
+import math
 import time
 
 import redis
 import redis.asyncio
+from redis.exceptions import OutOfMemoryError
 
 from vssm_server import keys
-from vssm_server.errors import REDIS_AWAY, Problem
+from vssm_server.errors import REDIS_AWAY, STORAGE_FULL, Problem
 from vssm_server.hub import Hub
 from vssm_server.messages import Heartbeat, ModelInfo, decode_heartbeat
 
 REFRESH_SECONDS = 0.5
-FORGET_SECONDS = 60.0
+PROBE_MS = 10_000
+LONGEST_WAIT_SECONDS = 60
 
 log = logging.getLogger(__name__)
+
+
+class Pace:
+    """Jobs per second that the workers end while there are any, a mean over about ten seconds."""
+
+    MEMORY_SECONDS = 10.0
+    FIRST_GUESS = 10.0
+
+    def __init__(self) -> None:
+        self.jobs_per_second = self.FIRST_GUESS
+        self._ended: dict[str, int] = {}
+        self._seen = time.monotonic()
+
+    def see(self, workers: list[Heartbeat], busy: bool) -> None:
+        """Takes the counts of the last heartbeats into the mean."""
+        now = time.monotonic()
+        ended = {worker.worker: worker.ended for worker in workers}
+        done = sum(count - self._ended[name] for name, count in ended.items() if name in self._ended)
+        passed = max(1e-3, now - self._seen)
+        if busy or done:
+            share = 1 - math.exp(-passed / self.MEMORY_SECONDS)
+            self.jobs_per_second = max(1e-3, (1 - share) * self.jobs_per_second + share * done / passed)
+        self._ended, self._seen = ended, now
 
 
 class Fleet:
@@ -23,9 +49,11 @@ class Fleet:
 
     def __init__(self, client: "redis.asyncio.Redis") -> None:
         self.workers: list[Heartbeat] = []
+        self.storage_full = False
         self.redis_error: str | None = "not connected yet"
         self.waiting = 0
         self._redis = client
+        self._pace = Pace()
 
     async def watch(self, hub: Hub) -> None:
         """Runs for ever: reads the heartbeats and gives this process' own."""
@@ -38,6 +66,7 @@ class Fleet:
         try:
             await hub.beat()
             await self.refresh()
+            self.storage_full = await self._is_full()
             self.redis_error = None
         except (redis.RedisError, OSError) as error:
             if self.redis_error is None:
@@ -46,12 +75,23 @@ class Fleet:
 
     async def refresh(self) -> None:
         """Reads the heartbeats now."""
-        await self._redis.zremrangebyscore(keys.WORKERS, 0, time.time() - FORGET_SECONDS)
         names = [name.decode() for name in await self._redis.zrange(keys.WORKERS, 0, -1) if isinstance(name, bytes)]
         beats = await self._redis.mget([keys.beat(name) for name in names]) if names else []
         self.workers = [decode_heartbeat(beat) for beat in beats if isinstance(beat, bytes)]
         jobs = int(await self._redis.xlen(keys.JOBS))
         self.waiting = max(0, jobs - sum(worker.running for worker in self.workers))
+        self._pace.see(self.workers, busy=jobs > 0)
+
+    async def _is_full(self) -> bool:
+        try:
+            await self._redis.set(keys.PROBE, 1, px=PROBE_MS)
+        except OutOfMemoryError:
+            return True
+        return False
+
+    def drain_seconds(self, jobs: int) -> int:
+        """How long the workers will need for that many jobs at their present pace; whole seconds, at least 1."""
+        return min(LONGEST_WAIT_SECONDS, max(1, math.ceil(jobs / self._pace.jobs_per_second)))
 
     async def check_now(self) -> None:
         """As `check`, but looks again before it says that no worker is there."""
@@ -63,6 +103,8 @@ class Fleet:
         """Raises Problem unless Redis answers and a worker is there."""
         if self.redis_error is not None:
             raise Problem("redis_unavailable", REDIS_AWAY)
+        if self.storage_full:
+            raise Problem("storage_full", STORAGE_FULL)
         if not self.workers:
             raise Problem("no_worker", "No worker is running. Try again after Retry-After seconds.")
 

@@ -1,6 +1,7 @@
 """Tells the others, twice a second, that this worker lives, what it serves and what it has done."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -8,10 +9,12 @@ from collections.abc import Callable
 import redis
 
 from vssm_server import keys
+from vssm_server.connect import script
 from vssm_server.messages import Heartbeat, encode
 
 EVERY_SECONDS = 0.5
-ALIVE_MS = 3000  # without a beat for this long, others take over the jobs
+ALIVE_MS = 2500  # without a beat for this long, others take over the jobs
+STALLED = 70  # exit status
 
 log = logging.getLogger(__name__)
 
@@ -19,19 +22,23 @@ log = logging.getLogger(__name__)
 class Pulse:
     """A thread of its own: a long pass does not look like death."""
 
-    def __init__(self, client: redis.Redis, report: Callable[[], Heartbeat]) -> None:
+    def __init__(self, client: redis.Redis, report: Callable[[], Heartbeat], stall_seconds: float) -> None:
+        self._beat = client.register_script(script("beat", out_of_memory=True))
         self._redis = client
         self._report = report
+        self._stall_seconds = stall_seconds
+        self._turned = time.monotonic()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def beat(self) -> None:
         """One heartbeat. Raises redis.RedisError."""
         report = self._report()
-        with self._redis.pipeline(transaction=False) as pipe:
-            pipe.set(keys.beat(report.worker), encode(report), px=ALIVE_MS)
-            pipe.zadd(keys.WORKERS, {report.worker: time.time()})
-            pipe.execute()
+        self._beat(keys=[keys.beat(report.worker), keys.WORKERS], args=[encode(report), ALIVE_MS, report.worker])
+
+    def turned(self) -> None:
+        """The worker's loop has come round: it does not hang."""
+        self._turned = time.monotonic()
 
     def start(self) -> None:
         """Starts the thread, if it does not run yet."""
@@ -52,6 +59,9 @@ class Pulse:
 
     def _run(self) -> None:
         while not self._stopped.wait(EVERY_SECONDS):
+            if time.monotonic() - self._turned > self._stall_seconds:
+                log.error("the worker has hung for %g seconds; it ends, and others take its jobs", self._stall_seconds)
+                os._exit(STALLED)
             try:
                 self.beat()
             except redis.RedisError as error:

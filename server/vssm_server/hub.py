@@ -5,6 +5,7 @@ import contextlib
 import logging
 import secrets
 import time
+from collections.abc import Callable
 
 import numpy as np
 import redis
@@ -15,6 +16,7 @@ from vssm_server import keys
 from vssm_server.connect import entries, script
 from vssm_server.errors import REDIS_AWAY, STATUS, Problem
 from vssm_server.messages import Chunk, Done, Failure, Reply, Request, decode_reply, encode
+from vssm_server.record import Known, Record
 
 BLOCK_MS = 1500
 ALIVE_MS = 10_000
@@ -61,44 +63,66 @@ class Waiter:
 class Hub:
     """Sends requests and receives replies for one API process."""
 
-    def __init__(self, client: "redis.asyncio.Redis", listener: "redis.asyncio.Redis", queue_limit: int) -> None:
+    def __init__(
+        self,
+        client: "redis.asyncio.Redis",
+        listener: "redis.asyncio.Redis",
+        queue_limit: int,
+        drain_seconds: Callable[[int], int],
+    ) -> None:
         self.id = secrets.token_hex(8)
         self.waiters: dict[str, Waiter] = {}
         self._redis = client
         self._listener = listener
         self._limit = queue_limit
+        self._drain_seconds = drain_seconds
         self._enqueue = client.register_script(script("enqueue"))
-        self._revoke = client.register_script(script("revoke"))
-        self._outbox: list[tuple[Request, asyncio.Future[bool]]] = []
+        self._revoke = client.register_script(script("revoke", out_of_memory=True))
+        self._beat = client.register_script(script("beat", out_of_memory=True))
+        self._outbox: list[tuple[Request, Record | None, asyncio.Future[object]]] = []
         self._sender: asyncio.Task[None] | None = None
         self._last = b"0"
 
-    async def submit(self, request: Request, start: int) -> Waiter:
-        """Accepts a request whose sequences are at position `start`. Raises Problem (queue_full, redis_unavailable)."""
+    async def known(self, name: str) -> Known | None:
+        """The request that was accepted with the Idempotency-Key of this name, if any."""
+        digest, plan, answer = await self._redis.hmget(name, ["digest", "plan", "answer"])
+        if digest is None:
+            return None
+        return Known(_bytes(digest), _bytes(plan), None if answer is None else _bytes(answer))
+
+    async def submit(self, request: Request, start: int, record: Record | None = None) -> Waiter | None:
+        """Accepts a request whose sequences are at position `start`; None if its record is there already.
+
+        Raises Problem (queue_full, storage_full) and redis.RedisError.
+        """
         waiter = self.waiters[request.id] = Waiter(request, start)
-        accepted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._outbox.append((request, accepted))
+        accepted: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self._outbox.append((request, record, accepted))
         if self._sender is None or self._sender.done():
             self._sender = asyncio.create_task(self._send())
+        answer: object = b"unknown"
         try:
-            await self._accept(request, accepted)
-        except BaseException:
-            self.waiters.pop(request.id, None)
-            raise
-        return waiter
+            answer = await self._accept(request, record, accepted)
+        finally:
+            if answer != b"accepted":
+                self.waiters.pop(request.id, None)
+        if answer == b"full":
+            message = f"{self._limit} requests are waiting. Try again after Retry-After seconds."
+            raise Problem("queue_full", message, retry_after=self._drain_seconds(self._limit))
+        return waiter if answer == b"accepted" else None
 
-    async def _accept(self, request: Request, accepted: asyncio.Future[bool]) -> None:
+    async def _accept(self, request: Request, record: Record | None, accepted: asyncio.Future[object]) -> object:
         """If Redis went away while a resume was sent, it may or may not be accepted: it is revoked before anything is
-        answered, or a client that tries again would advance its session twice."""
+        answered, or a client that tries again would advance its session twice. A record makes that harmless."""
         try:
-            if not await accepted:
-                raise Problem("queue_full", f"{self._limit} requests are waiting. Try again after Retry-After seconds.")
+            return await accepted
         except redis.ResponseError:
             raise  # refused, so not accepted
         except (redis.RedisError, OSError):
-            if not request.resume:
+            if not request.resume or record is not None:
                 raise
             await self._take_back(request)
+            return b"accepted"
 
     async def _take_back(self, request: Request) -> None:
         """Until Redis is back. What became of the request then comes as its reply."""
@@ -120,27 +144,36 @@ class Hub:
         while self._outbox:
             batch, self._outbox = self._outbox, []
             try:
-                answers = await self._send_batch([request for request, _ in batch])
+                answers = await self._send_batch([(request, record) for request, record, _ in batch])
             except (redis.RedisError, OSError) as error:
                 answers = [error] * len(batch)
-            for (_, accepted), answer in zip(batch, answers, strict=True):
+            for (_, _, accepted), answer in zip(batch, answers, strict=True):
                 if accepted.done():
                     continue
                 if isinstance(answer, Exception):
                     accepted.set_exception(answer)
                 else:
-                    accepted.set_result(answer is not None)
+                    accepted.set_result(answer)
 
-    async def _send_batch(self, requests: list[Request]) -> list[object]:
+    async def _send_batch(self, batch: list[tuple[Request, Record | None]]) -> list[object]:
         async with self._redis.pipeline(transaction=False) as pipe:
-            for request in requests:
-                await self._enqueue(keys=[keys.JOBS], args=[self._limit, encode(request)], client=pipe)
+            for request, record in batch:
+                names = [keys.JOBS]
+                args: list[int | str | bytes] = [self._limit, encode(request)]
+                if record is not None:
+                    names.append(record.name)
+                    args += [request.id, record.digest, record.plan, request.timeout_ms + record.kept_ms]
+                await self._enqueue(keys=names, args=args, client=pipe)
             return list(await pipe.execute(raise_on_error=False))
 
     async def release(self, waiter: Waiter) -> None:
-        """Nobody waits any more; if the work is not finished, workers are told to stop."""
+        """Nobody waits any more; if the work is not finished, workers are told to stop.
+
+        A whole result with an Idempotency-Key is finished nevertheless: its client will ask again.
+        """
         self.waiters.pop(waiter.request.id, None)
-        if not waiter.finished:
+        kept = waiter.request.idempotency is not None and not waiter.request.stream
+        if not waiter.finished and not kept:
             with contextlib.suppress(redis.RedisError, OSError):
                 await self._redis.set(keys.cancel(waiter.request.id), 1, px=CANCEL_MS)
 
@@ -167,9 +200,14 @@ class Hub:
 
     async def beat(self) -> None:
         """Says that this API process is there; its streams are dropped when it is not."""
-        await self._redis.set(keys.alive(self.id), 1, px=ALIVE_MS)
+        await self._beat(keys=[keys.alive(self.id)], args=[1, ALIVE_MS])
 
     async def close(self) -> None:
         """Removes what this process has in Redis."""
         with contextlib.suppress(redis.RedisError, OSError):
             await self._redis.delete(keys.alive(self.id), keys.replies(self.id))
+
+
+def _bytes(field: bytes | str | None) -> bytes:
+    assert isinstance(field, bytes)
+    return field

@@ -1,9 +1,12 @@
 """The names of everything in Redis. All of it begins with `vssm:`; all but the first three expires by itself."""
 
+import hashlib
+
 JOBS = "vssm:jobs"  # stream of accepted, unanswered requests
 GROUP = "workers"  # its consumer group
 WORKERS = "vssm:workers"  # sorted set of worker ids by the time of their last heartbeat
 ASIDE = "vssm:aside"  # stream of the last jobs that were given up, for inspection
+PROBE = "vssm:probe"  # written to see whether Redis has memory left
 BEAT = "vssm:worker:"  # + worker id: heartbeat
 
 
@@ -25,6 +28,11 @@ def alive(api: str) -> str:
 def cancel(job: str) -> str:
     """Mark that nobody waits for this job any more."""
     return f"vssm:cancel:{job}"
+
+
+def idempotency(owner_key: str) -> str:
+    """Record of the request that was made with an Idempotency-Key, and of its answer."""
+    return f"vssm:idempotency:{hashlib.sha256(owner_key.encode()).hexdigest()[:32]}"
 
 
 def session(session_id: str) -> str:

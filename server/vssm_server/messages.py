@@ -47,6 +47,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     resume: bool  # ... and whether the first state comes from there
     ttl_ms: int | None  # None: as the session has it
     timeout_ms: int
+    idempotency: str | None  # name of the record that keeps the answer
 
 
 class Chunk(msgspec.Struct, frozen=True, tag_field="event", tag="chunk"):
@@ -124,6 +125,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     models: dict[str, ModelInfo]
     failed: dict[str, str]  # name -> what is wrong with that checkpoint
     running: int
+    ended: int  # jobs, whatever way
     generated_steps: int
     passes: int
     rows: int

@@ -1,6 +1,6 @@
 """The worker's end of the queue: a consumer group on one Redis stream. Knows nothing of models or states.
 
-Every way a job can end goes through `finish`, one Lua script that commits the session, sends the reply and removes the
+Every way a job can end goes through one Lua script, `finish`, that commits the session, sends the reply and removes the
 job together, and only for the consumer that still owns it. So there is exactly one reply, whoever dies when.
 """
 
@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 
 import redis
+from redis.commands.core import Script
 
 from vssm_server import keys
 from vssm_server.connect import entries, script
@@ -60,10 +61,12 @@ class Queue:
     def __init__(self, client: redis.Redis, consumer: str) -> None:
         self.consumer = consumer
         self._redis = client
+        self._list_held = client.register_script(script("held"))
         self._claim = client.register_script(script("claim"))
         self._load = client.register_script(script("load"))
         self._emit = client.register_script(script("emit"))
         self._finish = client.register_script(script("finish"))
+        self._fail = client.register_script(script("finish", out_of_memory=True))
         self._clock_offset = 0.0
 
     def open(self) -> list[Job]:
@@ -74,11 +77,11 @@ class Queue:
             if "BUSYGROUP" not in str(error):
                 raise
         self.sync_clock()
-        return self._read("0", 10_000, None)
+        return self._held()
 
     def close(self) -> None:
         """Forgets this consumer, if it holds nothing."""
-        if not self._read("0", 1, None):
+        if not self._held():
             self._redis.xgroup_delconsumer(keys.JOBS, keys.GROUP, self.consumer)
 
     def sync_clock(self) -> None:
@@ -92,11 +95,14 @@ class Queue:
 
     def take(self, count: int, block_ms: int | None) -> list[Job]:
         """Up to `count` new jobs; waits up to `block_ms` for the first, or not at all."""
-        return self._read(">", count, block_ms) if count > 0 else []
-
-    def _read(self, start: str, count: int, block_ms: int | None) -> list[Job]:
-        answer = self._redis.xreadgroup(keys.GROUP, self.consumer, {keys.JOBS: start}, count=count, block=block_ms)
+        if count < 1:
+            return []
+        answer = self._redis.xreadgroup(keys.GROUP, self.consumer, {keys.JOBS: ">"}, count=count, block=block_ms)
         return [Job(entry, decode_request(fields[b"job"]), 1) for entry, fields in entries(answer) if fields]
+
+    def _held(self) -> list[Job]:
+        rows = self._list_held(keys=[keys.JOBS], args=[keys.GROUP, self.consumer])
+        return [Job(entry, decode_request(payload), deliveries) for entry, payload, deliveries in rows]
 
     def claim(self, count: int, suspects: int) -> list[Job]:
         """Jobs of dead workers: those delivered once, and up to `suspects` of those delivered more often."""
@@ -132,15 +138,39 @@ class Queue:
         ]
         return _text(self._emit(keys=names, args=args))
 
-    def finish(self, job: Job, reply: Done | Failure | None, commit: Commit | None = None, aside: bool = False) -> str:
-        """Ends a job: commit, reply and removal at once.
+    def commit(self, job: Job, reply: Done, commit: Commit | None, answer: Done | None = None) -> str:
+        """Ends a job well: state, reply, answer to remember and removal at once.
 
-        'done', or why not: 'gone', 'late', 'cancelled', 'missing', 'stale', 'leased'.
+        'done', or why not: 'gone', 'late', 'cancelled', 'missing', 'stale', 'leased'. Raises
+        redis.exceptions.OutOfMemoryError when Redis has no room; nothing is changed then.
         """
+        return self._end(self._finish, job, reply, commit, answer, aside=False)
+
+    def fail(self, job: Job, failure: Failure | None, aside: bool = False) -> str:
+        """Ends a job with an error or, if nobody waits, without a reply, also when Redis has no room: 'done' or 'gone'.
+
+        A request that was set aside would kill again, so its failure is what a retry is answered with.
+        """
+        return self._end(self._fail, job, failure, None, failure if aside else None, aside)
+
+    def _end(
+        self,
+        run: Script,
+        job: Job,
+        reply: Done | Failure | None,
+        commit: Commit | None,
+        answer: Done | Failure | None,
+        aside: bool,
+    ) -> str:
         request = job.request
-        names = [keys.JOBS, keys.replies(request.reply_to), keys.cancel(request.id), keys.ASIDE]
-        if request.session_id is not None:
-            names.append(keys.session(request.session_id))
+        names = [
+            keys.JOBS,
+            keys.replies(request.reply_to),
+            keys.cancel(request.id),
+            keys.ASIDE,
+            "" if request.session_id is None else keys.session(request.session_id),
+            request.idempotency or "",
+        ]
         deadline = job.deadline_ms if isinstance(reply, Done) else 0
         payload = b"" if reply is None else encode(reply)
         saved: tuple[bytes, bytes, bytes, int] = (b"", b"", b"", 0)
@@ -155,8 +185,9 @@ class Queue:
             int(aside),
             deadline,
             *saved,
+            b"" if answer is None else encode(answer),
         ]
-        return _text(self._finish(keys=names, args=args))
+        return _text(run(keys=names, args=args))
 
 
 def _text(answer: object) -> str:

@@ -11,6 +11,7 @@ from vssm_server import keys
 from vssm_server.connect import script
 from vssm_server.errors import Problem
 from vssm_server.messages import SessionHead, decode_head
+from vssm_server.record import Record
 
 _ID = re.compile(r"sess_[0-9a-f]{32}")
 
@@ -45,23 +46,35 @@ class Sessions:
 
     async def get(self, session_id: str) -> Session:
         """Raises Problem(session_not_found)."""
+        if (session := await self._find(session_id)) is None:
+            raise missing(session_id)
+        return session
+
+    async def _find(self, session_id: str) -> Session | None:
         key = self._key(session_id)
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hmget(key, ["head", "created"])
             pipe.pttl(key)
             (head, created), left_ms = await pipe.execute()
         if head is None or left_ms < 0:
-            raise missing(session_id)
+            return None
         return Session(session_id, decode_head(head), int(created) / 1e3, time.time() + left_ms / 1e3)
 
-    async def fork(self, session_id: str, ttl_ms: int | None) -> Session:
-        """A copy under a new id. Raises Problem(session_not_found)."""
-        source = await self.get(session_id)
-        copy = new_id()
-        args = [source.head.ttl_ms if ttl_ms is None else ttl_ms]
-        if not await self._fork(keys=[self._key(session_id), keys.session(copy)], args=args):
+    async def fork(self, session_id: str, ttl_ms: int | None, record: Record | None) -> Session | None:
+        """A copy under a new id, once for each record; None if the record is of another request.
+
+        Raises Problem(session_not_found).
+        """
+        source, copy = await self._find(session_id), new_id()
+        names = [self._key(session_id), keys.session(copy)]
+        args: list[int | str | bytes] = [ttl_ms or (source.head.ttl_ms if source else 0), copy]
+        if record is not None:
+            names.append(record.name)
+            args += [record.digest, record.kept_ms]
+        answer = (await self._fork(keys=names, args=args)).decode()
+        if not answer:
             raise missing(session_id)
-        return await self.get(copy)
+        return None if answer == "mismatch" else await self.get(answer)
 
     async def delete(self, session_id: str) -> None:
         """Raises Problem(session_not_found)."""

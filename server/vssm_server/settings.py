@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     models: str = Field(
         default="", description="Names or checkpoint folders, separated by commas; empty: all shipped models."
     )
+    models_dir: Path | None = Field(
+        default=None, description="A folder of checkpoint folders, all served as well; it may be empty or missing."
+    )
     device: str = Field(default="cpu", description="Torch device of the worker, as in `cpu` or `cuda:0`.")
     threads: int = Field(default=0, ge=0, le=1024, description="Compute threads of a worker; 0 leaves it to torch.")
     workers: int = Field(default=1, ge=1, le=64, description="Worker processes that `serve` runs.")
@@ -55,12 +58,21 @@ class Settings(BaseSettings):
     queue_limit: int = Field(
         default=1024, ge=1, description="Accepted, unanswered requests; one more is answered with 429."
     )
+    idempotency_seconds: int = Field(
+        default=600, ge=1, description="How long the answer to a request with an Idempotency-Key is kept for retries."
+    )
     chunk_steps: int = Field(default=256, ge=1, description="Most steps of a sequence in one pass, so also in a chunk.")
     pass_steps: int = Field(
         default=32_768, ge=1, description="Most sequences x steps in one pass: bounds a worker's memory."
     )
     drain_seconds: float = Field(default=30.0, ge=0, description="How long SIGTERM waits for accepted requests.")
+    stall_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="A worker whose pass takes longer hangs: it ends, is started again, and others take its jobs.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is logged.")
+    log_format: Literal["text", "json"] = Field(default="text", description="Log lines for people or as JSON.")
 
     def environment(self) -> dict[str, str]:
         """The same settings as `VSSM_*` variables, for child processes."""

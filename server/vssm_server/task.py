@@ -3,6 +3,7 @@
 import math
 import time
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -80,13 +81,23 @@ class Task:
             self._observed += steps
             return None
         self._generated += steps
+        if not self.job.request.stream or self.job.request.idempotency is not None:
+            self.values.append(advance.values)
         if self.job.request.stream:
             return Chunk(self.job.request.id, self.state.position, Array.pack(advance.values))
-        self.values.append(advance.values)
         return None
 
-    def done(self) -> Done:
-        """The reply of the ended task."""
+    def reply(self) -> Done:
+        """The reply of the ended task; a stream has had its values."""
+        done = self.whole()
+        return msgspec.structs.replace(done, values=None) if self.job.request.stream else done
+
+    def answer(self) -> Done | None:
+        """What a retry with the same Idempotency-Key is answered with."""
+        return None if self.job.request.idempotency is None else self.whole()
+
+    def whole(self) -> Done:
+        """The ended task's result with all values that were kept."""
         return Done(
             id=self.job.request.id,
             fingerprint=self.model.fingerprint,

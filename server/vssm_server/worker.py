@@ -10,17 +10,18 @@ import logging
 import time
 
 import redis
+from redis.exceptions import OutOfMemoryError
 
 from vssm import State, StateError
 from vssm_server.catalog import Catalog
 from vssm_server.engine import Engine, Step
-from vssm_server.errors import Problem
+from vssm_server.errors import STORAGE_FULL, Problem
 from vssm_server.heartbeat import Pulse
-from vssm_server.messages import Failure, Heartbeat
+from vssm_server.messages import Chunk, Failure, Heartbeat
 from vssm_server.queue import MAX_DELIVERIES, Job, Queue, Saved
 from vssm_server.task import Task
 
-CLAIM_SECONDS = 1.0
+CLAIM_SECONDS = 0.5
 PATIENCE_MS = 500
 MOST_JOBS = 256  # in hand at once; the rest waits where other workers can take it
 
@@ -30,20 +31,24 @@ log = logging.getLogger(__name__)
 class Worker:
     """One process, one device."""
 
-    def __init__(self, client: redis.Redis, queue: Queue, engine: Engine, catalog: Catalog) -> None:
+    def __init__(
+        self, client: redis.Redis, queue: Queue, engine: Engine, catalog: Catalog, stall_seconds: float
+    ) -> None:
         self.stopping = False
         self.queue = queue
         self.engine = engine
         self.catalog = catalog
         self.waiting: list[Job] = []
         self.tasks: list[Task] = []
+        self._ended = 0
         self._next_claim = 0.0
-        self._pulse = Pulse(client, self.report)
+        self._pulse = Pulse(client, self.report, stall_seconds)
 
     def run(self) -> None:
         """Until told to stop and done: take a batch, load states, run, commit."""
         self._open()
         while not self.stopping or self.waiting or self.tasks:
+            self._pulse.turned()
             try:
                 self.take()
                 self.drop_cancelled()
@@ -97,10 +102,10 @@ class Worker:
             raise Problem("generation_failed", f"The request was given up: {MAX_DELIVERIES} workers died of it.")
         if self.queue.now_ms() > job.deadline_ms:
             raise _late(job)
-        if request.model in self.catalog.failed:
+        model = self.catalog.models.get(request.model)
+        if model is None and request.model in self.catalog.failed:
             reason = self.catalog.failed[request.model]
             raise Problem("model_failed", f"The checkpoint of {request.model!r} cannot be used: {reason}", "model")
-        model = self.catalog.models.get(request.model)
         if model is None:
             raise Problem("model_not_found", f"This worker does not serve {request.model!r}.", "model")
         queue_ms = max(0.0, self.queue.now_ms() - job.accepted_ms)
@@ -129,12 +134,26 @@ class Worker:
         chunk = step.task.take(step.steps, step.outcome)
         if self.queue.now_ms() > step.task.job.deadline_ms:
             self.fail(step.task.job, _late(step.task.job))
-        elif chunk is not None and (answer := self.queue.emit(step.task.job, chunk)) != "sent":
-            self.give_way(step.task.job, answer)
+        elif chunk is not None:
+            self.emit(step.task.job, chunk)
+
+    def emit(self, job: Job, chunk: Chunk) -> None:
+        """Sends a part of a stream."""
+        try:
+            answer = self.queue.emit(job, chunk)
+        except OutOfMemoryError:
+            self.fail(job, Problem("storage_full", STORAGE_FULL))
+            return
+        if answer != "sent":
+            self.give_way(job, answer)
 
     def commit(self, task: Task) -> None:
         """State, reply and the end of the job, at once. A session that moved on meanwhile is continued from there."""
-        answer = self.queue.finish(task.job, task.done(), task.commit())
+        try:
+            answer = self.queue.commit(task.job, task.reply(), task.commit(), task.answer())
+        except OutOfMemoryError:
+            self.fail(task.job, Problem("storage_full", STORAGE_FULL))
+            return
         if answer in ("stale", "leased") and not task.job.request.stream:
             self._forget(task.job)
             self.waiting.append(task.job)
@@ -144,6 +163,7 @@ class Worker:
     def give_way(self, job: Job, answer: str) -> None:
         """After what Redis said of a job: forget it if it is ended or another's, else end it."""
         if answer in ("done", "gone"):
+            self._ended += answer == "done"
             self._forget(job)
         elif answer == "cancelled":
             self.end(job, None)
@@ -159,8 +179,7 @@ class Worker:
 
     def end(self, job: Job, failure: Failure | None) -> None:
         """Ends a job without a result."""
-        self.queue.finish(job, failure, aside=job.deliveries > MAX_DELIVERIES)
-        self._forget(job)
+        self.give_way(job, self.queue.fail(job, failure, aside=job.deliveries > MAX_DELIVERIES))
 
     def report(self) -> Heartbeat:
         """What this worker is and has done."""
@@ -170,6 +189,7 @@ class Worker:
             models=self.catalog.infos,
             failed=self.catalog.failed,
             running=len(self.tasks),
+            ended=self._ended,
             generated_steps=counters.generated_steps,
             passes=counters.passes,
             rows=counters.rows,

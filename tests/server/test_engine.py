@@ -1,5 +1,8 @@
 """Passes: the same values for any cut and company, bounded, and one bad task does not hurt the others."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -34,6 +37,7 @@ def job(model: str, seed: int, rows: int, length: int, prefix: Values | None = N
         resume=False,
         ttl_ms=None,
         timeout_ms=1000,
+        idempotency=None,
     )
     return Job(b"0-1", request, 1)
 
@@ -47,7 +51,7 @@ def run(engine: Engine, tasks: Sequence[Task]) -> list[Values]:
         for step in engine.run(tasks):
             assert isinstance(step.outcome, Advance), step.outcome
             step.task.take(step.steps, step.outcome)
-    arrays = [task.done().values for task in tasks]
+    arrays = [task.reply().values for task in tasks]
     return [array.unpack() for array in arrays if array is not None]
 
 
@@ -121,14 +125,52 @@ def test_a_task_that_raises_ends_alone() -> None:
     assert problem.body.type == "fingerprint_mismatch"
 
 
-def test_nan_is_an_error() -> None:
-    model = build("series")
+@pytest.mark.parametrize("kind", ["image", "text", "series"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("part", ["observation", "levels"])
+def test_nan_is_an_error_whatever_the_values_are(kind: str, value: float, part: str) -> None:
+    model = build(kind)
+    good = task(model, 1, 1, 4)
+    [step] = Engine(256, 1000).run([good])
+    assert isinstance(step.outcome, Advance)  # the control
     model.requires_grad_(False)
-    for parameter in model.parameters():
-        parameter.fill_(float("nan"))
+    for parameter in getattr(model, part).parameters():
+        parameter.fill_(value)
     [step] = Engine(256, 1000).run([task(model, 1, 1, 4)])
     assert isinstance(step.outcome, Problem)
     assert step.outcome.body.type == "non_finite_output"
+
+
+def test_one_job_with_nan_does_not_hurt_its_company() -> None:
+    model = build("series")
+    good, bad = task(model, 1, 2, 20), task(model, 2, 2, 20)
+    bad.state.tensors["level0"][1, 0] = float("nan")
+    outcomes = {step.task: step.outcome for step in Engine(256, 1000).run([good, bad])}
+    assert isinstance(outcomes[bad], Problem)
+    advance = outcomes[good]
+    assert isinstance(advance, Advance)
+    assert np.array_equal(advance.values, model.generate(num_samples=2, length=20, seed=1).values)
+
+
+def in_little_memory(margin_bytes: int, rows: int, steps: int, company: int) -> subprocess.CompletedProcess[str]:
+    """Runs tests/server/little_memory.py, which limits its own memory for real."""
+    command = [sys.executable, "-m", "tests.server.little_memory", str(margin_bytes), str(rows), str(steps)]
+    return subprocess.run([*command, str(company)], capture_output=True, text=True, timeout=120)
+
+
+def test_a_pass_that_does_not_fit_is_split_and_the_values_are_the_same() -> None:
+    result = in_little_memory(150 * 2**20, rows=512, steps=512, company=4)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["limited_passes"] > 0
+    assert report["equal"] == [True] * 4
+    assert report["limit_afterwards"] < report["pass_steps"]
+
+
+def test_a_job_that_does_not_fit_at_all_is_refused_alone() -> None:
+    result = in_little_memory(150 * 2**20, rows=4_000_000, steps=1, company=1)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["problems"] == ["too_large_for_worker"]
 
 
 def test_a_suspect_runs_alone() -> None:

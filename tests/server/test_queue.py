@@ -1,11 +1,14 @@
 """The queue against a real Valkey: one reply, one commit, whatever happens to the worker."""
 
+from collections.abc import Callable, Iterator
+
 import msgspec
 import pytest
 import redis
+from redis.exceptions import OutOfMemoryError
 from vssm_server import keys
 from vssm_server.connect import entries, script
-from vssm_server.messages import Done, Failure, Request, SessionHead, decode_reply, encode
+from vssm_server.messages import Done, Failure, Request, SessionHead, decode_reply, decode_request, encode
 from vssm_server.queue import Commit, Job, Queue, Saved
 
 HEAD = SessionHead(model="m", fingerprint="f", seed=1, position=4, num_samples=1, state_bytes=5, ttl_ms=60_000)
@@ -24,12 +27,14 @@ REQUEST = Request(
     resume=True,
     ttl_ms=None,
     timeout_ms=60_000,
+    idempotency=None,
 )
 
 
 def add(client: redis.Redis, limit: int = 100, **changes: str | int) -> bool:
     request = msgspec.structs.replace(REQUEST, **changes)
-    return client.register_script(script("enqueue"))(keys=[keys.JOBS], args=[limit, encode(request)]) is not None
+    answer: bytes = client.register_script(script("enqueue"))(keys=[keys.JOBS], args=[limit, encode(request)])
+    return answer == b"accepted"
 
 
 def done(job: Job) -> Done:
@@ -53,7 +58,7 @@ def new_session(client: redis.Redis) -> Queue:
     queue = opened(client, "a")
     add(client, id="gen_0", resume=False)
     [job] = queue.take(1, None)
-    assert queue.finish(job, done(job), Commit(HEAD, b"state", b"0")) == "done"
+    assert queue.commit(job, done(job), Commit(HEAD, b"state", b"0")) == "done"
     return queue
 
 
@@ -82,9 +87,9 @@ def test_a_dead_workers_job_is_claimed_and_the_slow_one_is_fenced(client: redis.
     [claimed] = fast.claim(10, 1)
     assert claimed.deliveries == 2
     commit = Commit(HEAD, b"new", saved.version)
-    assert slow.finish(job, done(job), commit) == "gone"
-    assert fast.finish(claimed, done(claimed), commit) == "done"
-    assert slow.finish(job, done(job), commit) == "gone"
+    assert slow.commit(job, done(job), commit) == "gone"
+    assert fast.commit(claimed, done(claimed), commit) == "done"
+    assert slow.commit(job, done(job), commit) == "gone"
     assert replies(client) == ["gen_0", "gen_1"]
     assert client.hget(keys.session("sess_x"), "version") == b"2"
 
@@ -109,8 +114,8 @@ def test_two_resumes_from_one_version_commit_once(client: redis.Redis) -> None:
     saved = queue.load(one)
     assert isinstance(saved, Saved)
     commit = Commit(HEAD, b"new", saved.version)
-    assert queue.finish(one, done(one), commit) == "done"
-    assert queue.finish(two, done(two), commit) == "stale"
+    assert queue.commit(one, done(one), commit) == "done"
+    assert queue.commit(two, done(two), commit) == "stale"
     assert replies(client) == ["gen_0", "gen_1"]
 
 
@@ -122,8 +127,8 @@ def test_a_lease_keeps_others_out_until_its_job_ends(client: redis.Redis) -> Non
     saved = queue.load(streaming)
     assert isinstance(saved, Saved)
     assert queue.load(other) == "leased"
-    assert queue.finish(other, done(other), Commit(HEAD, b"new", saved.version)) == "leased"
-    assert queue.finish(streaming, done(streaming), Commit(HEAD, b"new", saved.version)) == "done"
+    assert queue.commit(other, done(other), Commit(HEAD, b"new", saved.version)) == "leased"
+    assert queue.commit(streaming, done(streaming), Commit(HEAD, b"new", saved.version)) == "done"
     assert isinstance(queue.load(other), Saved)
 
 
@@ -133,7 +138,7 @@ def test_a_failed_stream_gives_its_lease_back(client: redis.Redis) -> None:
     add(client, id="gen_2")
     streaming, other = queue.take(2, None)
     queue.load(streaming)
-    queue.finish(streaming, Failure("gen_1", "generation_failed", "m", None, 500))
+    queue.fail(streaming, Failure("gen_1", "generation_failed", "m", None, 500))
     assert isinstance(queue.load(other), Saved)
 
 
@@ -143,7 +148,7 @@ def test_nothing_is_committed_after_the_deadline(client: redis.Redis) -> None:
     [job] = queue.take(1, None)
     saved = queue.load(job)
     assert isinstance(saved, Saved)
-    assert queue.finish(job, done(job), Commit(HEAD, b"new", saved.version)) == "late"
+    assert queue.commit(job, done(job), Commit(HEAD, b"new", saved.version)) == "late"
     assert client.hget(keys.session("sess_x"), "state") == b"state"
 
 
@@ -154,7 +159,7 @@ def test_a_deleted_session_is_not_made_again(client: redis.Redis) -> None:
     saved = queue.load(job)
     assert isinstance(saved, Saved)
     client.delete(keys.session("sess_x"))
-    assert queue.finish(job, done(job), Commit(HEAD, b"new", saved.version)) == "missing"
+    assert queue.commit(job, done(job), Commit(HEAD, b"new", saved.version)) == "missing"
     assert not client.exists(keys.session("sess_x"))
 
 
@@ -166,8 +171,8 @@ def test_a_revoked_job_is_not_committed(client: redis.Redis) -> None:
     assert isinstance(saved, Saved)
     failure = encode(Failure("gen_1", "redis_unavailable", "m", None, 503))
     client.register_script(script("revoke"))(keys=[keys.cancel("gen_1"), keys.replies("api")], args=[1000, failure])
-    assert queue.finish(job, done(job), Commit(HEAD, b"new", saved.version)) == "cancelled"
-    assert queue.finish(job, None) == "done"
+    assert queue.commit(job, done(job), Commit(HEAD, b"new", saved.version)) == "cancelled"
+    assert queue.fail(job, None) == "done"
     assert client.hget(keys.session("sess_x"), "state") == b"state"
     assert replies(client) == ["gen_0", "gen_1"]
 
@@ -187,3 +192,106 @@ def test_closing_leaves_no_consumer(client: redis.Redis) -> None:
     queue.take(1, None)
     queue.close()
     assert client.xinfo_consumers(keys.JOBS, keys.GROUP) == []
+
+
+RECORD = keys.idempotency("a key")
+KEYED = msgspec.structs.replace(REQUEST, idempotency=RECORD)
+
+
+def add_keyed(client: redis.Redis, request: Request = KEYED) -> bytes:
+    args: list[int | str | bytes] = [10, encode(request), request.id, b"digest", b"plan", 60_000]
+    answer: bytes = client.register_script(script("enqueue"))(keys=[keys.JOBS, RECORD], args=args)
+    return answer
+
+
+def test_a_key_is_accepted_once_and_remembers_the_answer(client: redis.Redis) -> None:
+    queue = new_session(client)
+    assert [add_keyed(client), add_keyed(client)] == [b"accepted", b"known"]
+    assert client.hmget(RECORD, ["job", "answer"]) == [b"gen_1", None]
+    [job] = queue.take(10, None)
+    saved = queue.load(job)
+    assert isinstance(saved, Saved)
+    assert queue.commit(job, done(job), Commit(HEAD, b"new", saved.version), done(job)) == "done"
+    answer = client.hget(RECORD, "answer")
+    assert isinstance(answer, bytes)
+    assert decode_reply(answer) == done(job)
+    assert add_keyed(client) == b"known"
+    assert 0 < client.pttl(RECORD) <= 60_000
+
+
+@pytest.mark.parametrize("failure", [None, Failure("gen_1", "generation_failed", "m", None, 500)])
+def test_a_failure_is_forgotten_so_that_a_retry_runs(client: redis.Redis, failure: Failure | None) -> None:
+    queue = new_session(client)
+    add_keyed(client)
+    [job] = queue.take(10, None)
+    assert queue.fail(job, failure) == "done"
+    assert add_keyed(client) == b"accepted"
+
+
+def test_an_earlier_job_does_not_touch_a_later_record(client: redis.Redis) -> None:
+    queue = new_session(client)
+    add_keyed(client)
+    [job] = queue.take(10, None)
+    client.delete(RECORD)
+    add_keyed(client, msgspec.structs.replace(KEYED, id="gen_2"))
+    assert queue.fail(job, None) == "done"
+    assert client.hget(RECORD, "job") == b"gen_2"
+
+
+def test_a_deadly_request_is_set_aside_and_its_failure_remembered(client: redis.Redis) -> None:
+    queue = new_session(client)
+    add_keyed(client)
+    [job] = queue.take(10, None)
+    assert queue.fail(job, Failure("gen_1", "generation_failed", "m", None, 500), aside=True) == "done"
+    assert add_keyed(client) == b"known"
+    [(_, fields)] = entries([(keys.ASIDE, client.xrange(keys.ASIDE))])
+    assert decode_request(fields[b"job"]).id == "gen_1"
+
+
+def test_reading_back_what_is_held_is_no_delivery(client: redis.Redis) -> None:
+    queue = opened(client, "a")
+    add(client)
+    queue.take(1, None)
+    assert [[job.deliveries for job in queue.open()] for _ in range(5)] == [[1]] * 5
+
+
+@pytest.fixture
+def full(client: redis.Redis) -> Iterator[Callable[[], object]]:
+    """Makes Redis refuse whatever needs memory."""
+    yield lambda: client.config_set("maxmemory", 1)
+    client.config_set("maxmemory", 0)
+
+
+def test_a_commit_without_memory_changes_nothing_and_the_failure_still_goes_out(
+    client: redis.Redis, full: Callable[[], object]
+) -> None:
+    queue = new_session(client)
+    add(client)
+    [job] = queue.take(1, None)
+    saved = queue.load(job)
+    assert isinstance(saved, Saved)
+    full()
+    with pytest.raises(OutOfMemoryError):
+        queue.commit(job, done(job), Commit(HEAD, b"new", saved.version))
+    assert client.hmget(keys.session("sess_x"), ["state", "version"]) == [b"state", b"1"]
+    assert client.xlen(keys.JOBS) == 1
+    assert queue.fail(job, Failure("gen_1", "storage_full", "m", None, 507)) == "done"
+    assert client.xlen(keys.JOBS) == 0
+    assert replies(client) == ["gen_0", "gen_1"]
+
+
+def test_workers_and_apis_stay_known_without_memory(client: redis.Redis, full: Callable[[], object]) -> None:
+    full()
+    beat = client.register_script(script("beat", out_of_memory=True))
+    beat(keys=[keys.beat("a"), keys.WORKERS], args=[b"report", 1000, "a"])
+    assert client.exists(keys.beat("a"))
+    with pytest.raises(OutOfMemoryError):  # the control: an ordinary write is refused
+        client.set(keys.PROBE, 1)
+
+
+def test_silent_workers_leave_the_list_by_the_clock_of_redis(client: redis.Redis) -> None:
+    seconds = int(client.time()[0])
+    client.zadd(keys.WORKERS, {"gone": seconds - 61, "silent": seconds - 50})
+    beat = client.register_script(script("beat", out_of_memory=True))
+    beat(keys=[keys.beat("a"), keys.WORKERS], args=[b"report", 1000, "a"])
+    assert client.zrange(keys.WORKERS, 0, -1) == [b"silent", b"a"]

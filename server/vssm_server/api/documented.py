@@ -10,13 +10,14 @@ _MEANING = {
     404: "No such model, session or path.",
     406: "None of the media types in Accept can be made.",
     409: "The session is being advanced by another request, or does not fit.",
-    413: "The body is too large.",
+    413: "The body is too large, or the request for the memory of a worker.",
     415: "The body is not application/json.",
     422: "A field has a value that is not allowed; `param` names it.",
     429: "The queue is full; wait for `Retry-After` seconds.",
     500: "Generation failed.",
     503: "No worker, Redis is away, the checkpoint is damaged, or the server is shutting down.",
     504: "The deadline passed; nothing was saved.",
+    507: "Redis has no memory left; nothing was saved.",
 }
 
 DESCRIPTION = """Generates whole sequences in one parallel pass, conditioned on a prefix if given, streamed chunk by
@@ -39,7 +40,17 @@ def _body(schema: dict[str, Any], examples: dict[str, Any] | None = None, requir
     return {"required": required, "content": {"application/json": media}}
 
 
+IDEMPOTENCY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "description": "Your name for this request, for example a UUID. Sent again with the same key and body, it is not "
+    "run again: the first answer comes, with `Idempotency-Replayed: true`. A request that failed may run again.",
+}
+
 GENERATE: dict[str, Any] = {
+    "parameters": [IDEMPOTENCY],
     "requestBody": _body(GenerateRequest.model_json_schema(), EXAMPLES),
     "responses": {
         "200": {
@@ -57,4 +68,7 @@ GENERATE: dict[str, Any] = {
     },
 }
 
-FORK: dict[str, Any] = {"requestBody": _body(ForkRequest.model_json_schema(), required=False)}
+FORK: dict[str, Any] = {
+    "parameters": [IDEMPOTENCY],
+    "requestBody": _body(ForkRequest.model_json_schema(), required=False),
+}

@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from vssm_server.api import render
+from vssm_server.api import once, render
 from vssm_server.api.body import read
 from vssm_server.api.documented import GENERATE, errors
 from vssm_server.api.plan import Plan, make_plan
@@ -26,7 +27,7 @@ CLIENT_LEFT = 499  # nobody sees it; for the log
     "/generate",
     summary="Generate sequences: new ones, the continuation of a prefix, or more of a session",
     response_model=GenerateResponse,
-    responses=errors(400, 404, 406, 409, 413, 415, 422, 429, 500, 503, 504),
+    responses=errors(400, 404, 406, 409, 413, 415, 422, 429, 500, 503, 504, 507),
     openapi_extra=GENERATE,
 )
 async def generate(request: Request, api: Annotated[Api, Depends(api_of)]) -> Response:
@@ -35,14 +36,23 @@ async def generate(request: Request, api: Annotated[Api, Depends(api_of)]) -> Re
     api.check_open()
     asked = await read(request, GenerateRequest)
     media_type = render.negotiate(request.headers.get("accept", "*/*"), asked.stream)
-    plan = await _plan(asked, api)
-    if media_type == render.PNG:
-        render.check_image(plan)
-    waiter = await api.hub.submit(plan.request, plan.start)
+    ticket = once.ticket(request.headers, request.url.path, asked.model_dump())
+
+    async def plan_it() -> Plan:
+        plan = await _plan(asked, api, ticket)
+        if media_type == render.PNG:
+            render.check_image(plan)
+        return plan
+
+    try:
+        plan, waiter, replayed = await _accept(request, api, ticket, plan_it)
+    except ClientLeft:
+        return Response(status_code=CLIENT_LEFT)
+    headers = _headers(plan, replayed)
     api.metrics.requests.labels(plan.info.name).inc()
     api.metrics.active.inc()
     if asked.stream:
-        return await _stream(request, api, plan, waiter, began)
+        return await _stream(request, api, plan, waiter, began, headers)
     try:
         done = await unless_left(waiter.get(), request.receive)
     except ClientLeft:
@@ -51,32 +61,52 @@ async def generate(request: Request, api: Annotated[Api, Depends(api_of)]) -> Re
     finally:
         await _finish(api, plan, waiter, began)
     assert isinstance(done, Done)
-    return _whole(plan, done, media_type, began)
+    return Response(_whole(plan, done, media_type, began), media_type=media_type, headers=headers)
 
 
-async def _plan(asked: GenerateRequest, api: Api) -> Plan:
+async def _accept(
+    request: Request, api: Api, ticket: once.Ticket | None, plan_it: Callable[[], Awaitable[Plan]]
+) -> tuple[Plan, Waiter, bool]:
+    if ticket is not None:
+        settings = api.settings
+        kept_ms = settings.idempotency_seconds * 1000
+        return await unless_left(
+            once.accept(api.hub, ticket, plan_it, kept_ms, settings.deadline_seconds), request.receive
+        )
+    plan = await plan_it()
+    waiter = await api.hub.submit(plan.request, plan.start)
+    assert waiter is not None  # only a record is ever known already
+    return plan, waiter, False
+
+
+async def _plan(asked: GenerateRequest, api: Api, ticket: once.Ticket | None) -> Plan:
     await api.fleet.check_now()
     session = None if asked.session_id is None else await api.sessions.get(asked.session_id)
     info = api.fleet.model(session.head.model if session else asked.model)
     if session and asked.model not in (None, session.head.model):
         info = api.fleet.models.get(session.head.model, info)
-    return make_plan(asked, info, session, api.settings, api.hub.id)
+    return make_plan(asked, info, session, api.settings, api.hub.id, ticket.name if ticket else None)
 
 
-def _whole(plan: Plan, done: Done, media_type: str, began: float) -> Response:
-    headers = {"X-Request-Id": plan.request.id, "X-Vssm-Seed": str(done.seed)}
+def _headers(plan: Plan, replayed: bool) -> dict[str, str]:
+    headers = {"X-Request-Id": plan.request.id, "X-Vssm-Seed": str(plan.request.seed)}
     if plan.request.session_id is not None:
         headers["X-Vssm-Session"] = plan.request.session_id
+    return headers | ({once.REPLAYED: "true"} if replayed else {})
+
+
+def _whole(plan: Plan, done: Done, media_type: str, began: float) -> bytes:
     if media_type == render.PNG:
-        content = render.png(plan, done)
-    elif media_type == render.NPY:
-        content = render.npy(render.values_of(plan, done))
-    else:
-        content = render.whole(plan, done, (time.perf_counter() - began) * 1e3)
-    return Response(content, media_type=media_type, headers=headers)
+        render.check_image(plan)
+        return render.png(plan, done)
+    if media_type == render.NPY:
+        return render.npy(render.values_of(plan, done))
+    return render.whole(plan, done, (time.perf_counter() - began) * 1e3)
 
 
-async def _stream(request: Request, api: Api, plan: Plan, waiter: Waiter, began: float) -> Response:
+async def _stream(
+    request: Request, api: Api, plan: Plan, waiter: Waiter, began: float, headers: dict[str, str]
+) -> Response:
     """What fails before the first chunk is answered with its own status."""
     first: Part | Done | None = None
     try:
@@ -95,7 +125,7 @@ async def _stream(request: Request, api: Api, plan: Plan, waiter: Waiter, began:
             api.metrics.cancelled.inc()
         await _finish(api, plan, waiter, began)
 
-    return EventStream(with_pings(events(plan, waiter, first, began)), closed)
+    return EventStream(with_pings(events(plan, waiter, first, began)), closed, headers)
 
 
 async def _finish(api: Api, plan: Plan, waiter: Waiter, began: float) -> None:

@@ -1,5 +1,6 @@
 """From what a client asked to a complete `Request`: defaults filled in, limits and contradictions checked."""
 
+import hashlib
 import secrets
 from dataclasses import dataclass
 
@@ -22,7 +23,12 @@ class Plan:
 
 
 def make_plan(
-    asked: GenerateRequest, info: ModelInfo, session: Session | None, settings: Settings, reply_to: str
+    asked: GenerateRequest,
+    info: ModelInfo,
+    session: Session | None,
+    settings: Settings,
+    reply_to: str,
+    idempotency: str | None,
 ) -> Plan:
     """Raises Problem."""
     if session is not None:
@@ -39,7 +45,7 @@ def make_plan(
         reply_to=reply_to,
         model=info.name,
         num_samples=num_samples,
-        seed=session.head.seed if session else _seed(asked),
+        seed=session.head.seed if session else _seed(asked, idempotency),
         length=length,
         prefix=None if prefix is None else Array.pack(prefix),
         temperature=asked.temperature,
@@ -49,12 +55,18 @@ def make_plan(
         resume=session is not None,
         ttl_ms=_ttl_ms(asked.ttl_seconds, settings, session is None),
         timeout_ms=int(settings.deadline_seconds * 1000),
+        idempotency=idempotency,
     )
     return Plan(request, info, start, steps)
 
 
-def _seed(asked: GenerateRequest) -> int:
-    return secrets.randbelow(MAX_SEED + 1) if asked.seed is None else asked.seed
+def _seed(asked: GenerateRequest, idempotency: str | None) -> int:
+    """A retry after a failure draws the same seed, so that what a client has of a broken stream stays right."""
+    if asked.seed is not None:
+        return asked.seed
+    if idempotency is None:
+        return secrets.randbelow(MAX_SEED + 1)
+    return int.from_bytes(hashlib.sha256(f"seed {idempotency}".encode()).digest()[:8], "big") & MAX_SEED
 
 
 def _ttl_ms(ttl_seconds: int | None, settings: Settings, new: bool) -> int | None:

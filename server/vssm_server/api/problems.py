@@ -9,10 +9,11 @@ import orjson
 import redis
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, ValidationError
+from redis.exceptions import OutOfMemoryError
 from starlette.exceptions import HTTPException
 
 from vssm_server.api.metrics import Metrics
-from vssm_server.errors import REDIS_AWAY, STATUS, Problem
+from vssm_server.errors import REDIS_AWAY, STATUS, STORAGE_FULL, Problem
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ def install(app: FastAPI, metrics: Metrics) -> None:
 
     async def on_redis(_: Request, error: Exception) -> Response:
         log.warning("Redis: %s", error)
+        if isinstance(error, OutOfMemoryError):
+            return respond(Problem("storage_full", STORAGE_FULL))
         return respond(Problem("redis_unavailable", REDIS_AWAY))
 
     async def on_bug(_: Request, error: Exception) -> Response:

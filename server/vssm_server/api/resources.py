@@ -6,12 +6,14 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 
+from vssm_server.api import once
 from vssm_server.api.body import read
 from vssm_server.api.documented import FORK, errors
 from vssm_server.api.plan import check_ttl
 from vssm_server.api.schema import ForkRequest, ModelList, ModelResponse, SessionResponse
 from vssm_server.api.state import Api, api_of
 from vssm_server.messages import ModelInfo
+from vssm_server.record import Record
 from vssm_server.sessions import Session
 
 router = APIRouter()
@@ -29,15 +31,21 @@ async def get_session(session_id: str, api: Shared) -> SessionResponse:
     tags=["sessions"],
     status_code=201,
     summary="Copy a session under a new id",
-    responses=errors(400, 404, 413, 415, 422, 503),
+    responses=errors(400, 404, 413, 415, 422, 503, 507),
     openapi_extra=FORK,
 )
 async def fork_session(session_id: str, request: Request, api: Shared) -> SessionResponse:
     """Original and copy continue independently; given the same requests, they make the same values."""
     api.check_open()
-    ttl_seconds = (await read(request, ForkRequest)).ttl_seconds if await request.body() else None
-    ttl_ms = None if ttl_seconds is None else check_ttl(ttl_seconds, api.settings) * 1000
-    return _session(await api.sessions.fork(session_id, ttl_ms))
+    asked = await read(request, ForkRequest) if await request.body() else ForkRequest(ttl_seconds=None)
+    ttl_ms = None if asked.ttl_seconds is None else check_ttl(asked.ttl_seconds, api.settings) * 1000
+    ticket = once.ticket(request.headers, request.url.path, asked.model_dump())
+    kept_ms = api.settings.idempotency_seconds * 1000
+    record = None if ticket is None else Record(ticket.name, ticket.digest, b"", kept_ms)
+    copy = await api.sessions.fork(session_id, ttl_ms, record)
+    if copy is None:
+        raise once.mismatch()
+    return _session(copy)
 
 
 @router.delete(

@@ -45,7 +45,12 @@ def run_api(settings: Settings, listening: socket.socket) -> None:
     """Serves on the socket until it is told to end."""
     app = create_app(settings)
     config = uvicorn.Config(
-        app, log_level=settings.log_level, access_log=False, server_header=False, timeout_graceful_shutdown=2
+        app,
+        log_config=None,
+        log_level=settings.log_level,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=2,
     )
     server = Server(config, app.state.api)
     with contextlib.suppress(KeyboardInterrupt):

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from fastapi import Request
 
 from vssm_server.api.metrics import Metrics
-from vssm_server.connect import connect_async
+from vssm_server.connect import ANSWER_SECONDS, PROMPT_SECONDS, connect_async
 from vssm_server.errors import Problem
 from vssm_server.fleet import Fleet
 from vssm_server.hub import Hub
@@ -21,10 +21,10 @@ class Api:
     def __init__(self, settings: Settings) -> None:
         assert settings.redis_url is not None
         self.settings = settings
-        self.redis = connect_async(settings.redis_url)
-        self.listener = connect_async(settings.redis_url)
+        self.redis = connect_async(settings.redis_url, PROMPT_SECONDS)
+        self.listener = connect_async(settings.redis_url, ANSWER_SECONDS)
         self.fleet = Fleet(self.redis)
-        self.hub = Hub(self.redis, self.listener, settings.queue_limit)
+        self.hub = Hub(self.redis, self.listener, settings.queue_limit, self.fleet.drain_seconds)
         self.sessions = Sessions(self.redis)
         self.metrics = Metrics(self.fleet)
         self.draining = False

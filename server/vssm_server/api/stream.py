@@ -50,8 +50,11 @@ async def _disconnected(receive: Receive) -> None:
 class EventStream(Response):
     """Sends events while it watches for the client's leaving; `closed` runs in any case."""
 
-    def __init__(self, events: AsyncGenerator[bytes], closed: Callable[[bool], Awaitable[None]]) -> None:
-        super().__init__(media_type=SSE, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+    def __init__(
+        self, events: AsyncGenerator[bytes], closed: Callable[[bool], Awaitable[None]], headers: dict[str, str]
+    ) -> None:
+        fixed = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(media_type=SSE, headers={**headers, **fixed})
         del self.headers["content-length"]
         self._events = events
         self._closed = closed

@@ -1,6 +1,7 @@
--- KEYS jobs, replies, cancel mark, set-aside stream [, session]
+-- KEYS jobs, replies, cancel mark, set-aside stream, session, idempotency record ('' for none)
 -- ARGV group, consumer, entry, reply ('' for none), job, set aside (0/1),
---      deadline ms (0: the reply is no success), expected version ('' to only release, '0' for a new session), head, state, ttl ms
+--      deadline ms (0: the reply is no success), expected version ('' to only release, '0' for a new session), head, state, ttl ms,
+--      answer to remember ('' forgets the idempotency record: nothing was done, a retry may run)
 -- Commits the session, replies, and ends the job, all or nothing:
 -- 'done', or what stopped it: 'gone' (not ours any more), 'late', 'cancelled', 'missing', 'stale' (version moved), 'leased'.
 local owner = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)[1]
@@ -12,7 +13,7 @@ if tonumber(ARGV[7]) > 0 then
   if redis.call('EXISTS', KEYS[3]) == 1 then return 'cancelled' end
 end
 local session = KEYS[5]
-if session then
+if session ~= '' then
   local found = redis.call('HMGET', session, 'version', 'lease', 'lease_until')
   local mine = found[2] == ARGV[5]
   if ARGV[8] ~= '' then
@@ -24,6 +25,9 @@ if session then
     redis.call('PEXPIRE', session, ARGV[11])
   end
   if mine then redis.call('HDEL', session, 'lease', 'lease_until') end
+end
+if KEYS[6] ~= '' and redis.call('HGET', KEYS[6], 'job') == ARGV[5] then
+  if ARGV[12] ~= '' then redis.call('HSET', KEYS[6], 'answer', ARGV[12]) else redis.call('DEL', KEYS[6]) end
 end
 if ARGV[4] ~= '' then
   redis.call('XADD', KEYS[2], '*', 'reply', ARGV[4])

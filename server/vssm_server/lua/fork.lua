@@ -1,7 +1,20 @@
--- KEYS session, new session; ARGV ttl ms. Copies the state without its lease: 1, or 0 when there is nothing to copy.
-if redis.call('COPY', KEYS[1], KEYS[2]) == 0 then return 0 end
+-- KEYS session, new session [, idempotency record]; ARGV ttl ms, new id, digest, ms to keep the record.
+-- Copies the state without its lease: id of the copy, '' when there is nothing to copy, or 'mismatch' when the
+-- record is of another request. A record of this request gives the copy it was made for.
+if KEYS[3] then
+  local known = redis.call('HMGET', KEYS[3], 'digest', 'answer')
+  if known[1] then
+    if known[1] == ARGV[3] then return known[2] end
+    return 'mismatch'
+  end
+end
+if redis.call('COPY', KEYS[1], KEYS[2]) == 0 then return '' end
 redis.call('HDEL', KEYS[2], 'lease', 'lease_until')
 local time = redis.call('TIME')
 redis.call('HSET', KEYS[2], 'created', time[1] * 1000 + math.floor(time[2] / 1000))
 redis.call('PEXPIRE', KEYS[2], ARGV[1])
-return 1
+if KEYS[3] then
+  redis.call('HSET', KEYS[3], 'digest', ARGV[3], 'answer', ARGV[2])
+  redis.call('PEXPIRE', KEYS[3], ARGV[4])
+end
+return ARGV[2]

@@ -1,0 +1,88 @@
+"""Idempotency-Key: however often a request is sent with one key, it is run once and answered alike.
+
+The record is made together with the job and gets its answer together with the commit. So a retry finds no record
+(nothing was accepted, or it failed and changed nothing: it runs), a record without an answer (it waits), or the answer.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+import orjson
+
+from vssm_server import keys
+from vssm_server.api.plan import Plan
+from vssm_server.errors import Problem, invalid
+from vssm_server.hub import Hub, Waiter
+from vssm_server.messages import Chunk, Done, decode_reply, encode
+from vssm_server.record import Record
+
+HEADER = "Idempotency-Key"
+REPLAYED = "Idempotency-Replayed"
+MAX_LENGTH = 255
+LOOK_SECONDS = 0.05
+
+_decode_plan = msgspec.msgpack.Decoder(Plan).decode
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A key and what it was sent with."""
+
+    name: str
+    digest: bytes
+
+    def check(self, digest: bytes) -> None:
+        """Raises Problem unless the key was first used for the same request."""
+        if digest != self.digest:
+            raise mismatch()
+
+
+def mismatch() -> Problem:
+    """The answer when a key is used for a second request."""
+    message = f"This {HEADER} was used for another request. Send the same body again, or take a new key."
+    return Problem("idempotency_mismatch", message, HEADER)
+
+
+def ticket(headers: Mapping[str, str], path: str, body: object) -> Ticket | None:
+    """Of a request's headers, if it has a key. Raises Problem."""
+    key = headers.get(HEADER)
+    if key is None:
+        return None
+    if not (1 <= len(key) <= MAX_LENGTH and key.isascii() and key.isprintable()):
+        raise invalid(HEADER, f"{HEADER} must be 1 to {MAX_LENGTH} printable ASCII characters, for example a UUID.")
+    content = orjson.dumps([path, body], option=orjson.OPT_SORT_KEYS)
+    return Ticket(keys.idempotency(key), hashlib.sha256(content).digest())
+
+
+async def accept(
+    hub: Hub, ticket: Ticket, plan: Callable[[], Awaitable[Plan]], kept_ms: int, patience_seconds: float
+) -> tuple[Plan, Waiter, bool]:
+    """The plan and its waiter, and whether it is the answer of an earlier request. Raises Problem."""
+    until = time.monotonic() + patience_seconds
+    while time.monotonic() < until:
+        if (known := await hub.known(ticket.name)) is None:
+            new = await plan()
+            record = Record(ticket.name, ticket.digest, encode(new), kept_ms)
+            if (waiter := await hub.submit(new.request, new.start, record)) is not None:
+                return new, waiter, False
+            continue
+        ticket.check(known.digest)
+        if known.answer is not None:
+            return *_replay(known.plan, known.answer), True
+        await asyncio.sleep(LOOK_SECONDS)
+    message = f"The first request with this {HEADER} has no answer after {patience_seconds:g} seconds. Try again."
+    raise Problem("deadline_exceeded", message)
+
+
+def _replay(remembered_plan: bytes, remembered_answer: bytes) -> tuple[Plan, Waiter]:
+    plan, answer = _decode_plan(remembered_plan), decode_reply(remembered_answer)
+    waiter = Waiter(plan.request, plan.start)
+    if plan.request.stream and isinstance(answer, Done) and answer.values is not None:
+        waiter.put(Chunk(answer.id, answer.position, answer.values))
+        answer = msgspec.structs.replace(answer, values=None)
+    waiter.put(answer)
+    return plan, waiter
