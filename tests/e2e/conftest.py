@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.serving import Serve
+from tests.e2e.serving import Serve, until
 from tests.server.models import save_all
 
 
@@ -37,3 +37,18 @@ def start(models: str, tmp_path: Path) -> Iterator[Callable[..., Serve]]:
         if server.process is not None and server.process.poll() is None:
             server.kill()
         server.client.close()
+
+
+@pytest.fixture
+def beside() -> Iterator[Callable[..., Serve]]:
+    """Starts further API processes on the Redis of a server."""
+    started: list[Serve] = []
+
+    def begin(server: Serve, **settings: object) -> Serve:
+        started.append(server.beside(**settings))
+        until(started[-1].alive)
+        return started[-1]
+
+    yield begin
+    for api in started:
+        assert api.stop() == 0

@@ -42,7 +42,8 @@ class Serve:
         folder = self.folder / f"beside-{chosen['port']}"
         folder.mkdir()
         other = Serve(folder, **chosen)
-        other.process = other.launch("api", subprocess.DEVNULL)
+        with open(folder / "log", "ab") as log:
+            other.process = other.launch("api", log)
         other.client.base_url = httpx.URL(f"http://127.0.0.1:{chosen['port']}")
         return other
 
@@ -67,8 +68,15 @@ class Serve:
 
     def ready(self) -> bool:
         """Whether /readyz says so."""
+        return self._answers("/readyz")
+
+    def alive(self) -> bool:
+        """Whether /livez says so."""
+        return self._answers("/livez")
+
+    def _answers(self, path: str) -> bool:
         try:
-            return self.client.get("/readyz", timeout=2).status_code == 200
+            return self.client.get(path, timeout=2).status_code == 200
         except httpx.HTTPError:
             return False
 
@@ -94,8 +102,8 @@ class Serve:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def child(self, word: str) -> psutil.Process:
-        """The child with that word in its command line."""
-        return next(child for child in self.children() if any(word in part for part in child.cmdline()))
+        """The child with that argument, or program, in its command line."""
+        return next(child for child in self.children() if word in _words(child))
 
     def generate(self, **body: object) -> dict[str, Any]:
         """POST /generate that must succeed."""
@@ -154,3 +162,8 @@ def until(condition: Callable[[], T | None], seconds: float = 60) -> T:
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return int(listening.getsockname()[1])
+
+
+def _words(process: psutil.Process) -> set[str]:
+    """Names in a command line; valkey-server writes its address behind its own."""
+    return {Path(part.split(" ")[0]).name for part in process.cmdline() if part}

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -94,31 +94,9 @@ def test_resumes_over_several_workers(start: Callable[..., Serve]) -> None:
     assert serve.client.get(f"/sessions/{session}").json()["position"] == got[-1][0]
 
 
-@pytest.fixture
-def beside(serve: Serve) -> Iterator[Callable[..., Serve]]:
-    """Starts further API processes on the Redis of the common server."""
-    started: list[Serve] = []
-
-    def begin(**settings: object) -> Serve:
-        started.append(serve.beside(**settings))
-        until(lambda: answers(started[-1]))
-        return started[-1]
-
-    yield begin
-    for api in started:
-        assert api.stop() == 0
-
-
-def answers(api: Serve) -> bool:
-    try:
-        return api.client.get("/livez").status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
 def test_the_queue_is_bounded(serve: Serve, beside: Callable[..., Serve]) -> None:
     until(lambda: idle(serve))
-    api = beside(queue_limit=2)
+    api = beside(serve, queue_limit=2)
     with ThreadPoolExecutor(6) as pool:
         got = list(pool.map(lambda _: api.client.post("/generate", json=LONG), range(6)))
     assert sorted(answer.status_code for answer in got) == [200, 200, 429, 429, 429, 429]
@@ -129,7 +107,7 @@ def test_the_queue_is_bounded(serve: Serve, beside: Callable[..., Serve]) -> Non
 
 
 def test_the_deadline(serve: Serve, beside: Callable[..., Serve]) -> None:
-    api = beside(deadline_seconds=0.2)
+    api = beside(serve, deadline_seconds=0.2)
     session = serve.generate(model="pixels", length=5, save=True)["session_id"]
     response = api.client.post("/generate", json={"session_id": session, "length": 100_000})
     assert response.status_code == 504
@@ -138,7 +116,7 @@ def test_the_deadline(serve: Serve, beside: Callable[..., Serve]) -> None:
 
 
 def test_no_worker(serve: Serve, beside: Callable[..., Serve]) -> None:
-    lonely = beside(redis_url=serve.redis_url + "?db=1")
+    lonely = beside(serve, redis_url=serve.redis_url + "?db=1")
     response = lonely.client.post("/generate", json={"model": "pixels"})
     assert response.status_code == 503
     assert response.json()["error"]["type"] == "no_worker"

@@ -35,10 +35,19 @@ def build(kind: str, seed: int = 0) -> vssm.VSSM:
     return vssm.VSSM(vssm.ModelConfig.model_validate({**BASE, **KINDS[kind]})).eval()
 
 
+def exploding() -> vssm.VSSM:
+    """Finite weights whose outputs are not."""
+    model = build("series").requires_grad_(False)
+    for parameter in model.observation.parameters():
+        parameter.fill_(1e38)
+    return model
+
+
 def save_all(folder: Path) -> list[Path]:
     """One checkpoint of each kind, and damaged ones: cut short, of wrong shapes, of a wrong version."""
     for kind in KINDS:
         vssm.save(build(kind), folder / kind)
+    vssm.save(exploding(), folder / "exploding")
     for name in ("truncated", "shapes", "version"):
         vssm.save(build("pixels"), folder / name)
     weights = folder / "truncated" / "model.safetensors"
@@ -46,4 +55,4 @@ def save_all(folder: Path) -> list[Path]:
     (folder / "shapes" / "model.safetensors").write_bytes((folder / "image" / "model.safetensors").read_bytes())
     config = folder / "version" / "config.json"
     config.write_text(config.read_text().replace('"format_version": 1', '"format_version": 99'))
-    return [folder / name for name in (*KINDS, "truncated", "shapes", "version")]
+    return [folder / name for name in (*KINDS, "exploding", "truncated", "shapes", "version")]

@@ -28,7 +28,8 @@ async def livez() -> dict[str, str]:
 async def readyz(api: Shared) -> dict[str, object]:
     """Redis answers and a worker's heart beats."""
     api.check_open()
-    await api.fleet.check_now()
+    await api.fleet.refresh()
+    api.fleet.check()
     return {"status": "ready", "workers": len(api.fleet.workers), "models": sorted(api.fleet.models)}
 
 
