@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from tests.chaos.run import Plan, run
+from tests.chaos.hosts import missing
+from tests.chaos.run import Plan, run, run_on_hosts
 
 
 def main(
@@ -18,6 +19,7 @@ def main(
     every_seconds: Annotated[float, typer.Option(help="Pause between faults.")] = 2.0,
     seed: Annotated[int, typer.Option(help="Of requests and faults.")] = 0,
     appendfsync: Annotated[str, typer.Option(help="As in the server's settings.")] = "always",
+    hosts: Annotated[bool, typer.Option(help="Workers on hosts of their own whose link is cut; needs root.")] = False,
     rolling: Annotated[bool, typer.Option(help="Restart each process once by SIGTERM instead.")] = False,
     keyed: Annotated[
         bool, typer.Option(help="--no-keyed is the control: retries without a key must be noticed.")
@@ -27,7 +29,10 @@ def main(
     logging.basicConfig(level="WARNING")
     with tempfile.TemporaryDirectory(prefix="vssm-chaos-") as folder:
         plan = Plan(requests, clients, every_seconds, seed, appendfsync, rolling, keyed)
-        report = asyncio.run(run(plan, Path(folder)))
+        if hosts and (why := missing()):
+            typer.echo(f"not run: {why}", err=True)
+            raise typer.Exit(2)
+        report = asyncio.run((run_on_hosts if hosts else run)(plan, Path(folder)))
     typer.echo(json.dumps(report, indent=2))
     raise typer.Exit(0 if report["passed"] else 1)
 

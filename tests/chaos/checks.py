@@ -11,9 +11,7 @@ import redis
 from vssm_server import keys
 
 import vssm
-from tests.chaos.client import Ledger, Story, as_array
-
-QUIET_SECONDS = 60.0
+from tests.chaos.client import Client, Ledger, Story, as_array
 
 
 def wrong_values(story: Story, model: vssm.VSSM) -> int:
@@ -39,22 +37,16 @@ def compare(ledger: Ledger, folder: Path) -> tuple[int, int]:
 
 async def finish_sessions(ledger: Ledger, urls: list[str]) -> None:
     """Looks at every session that is left, advances it by three steps more, and adds them to its story."""
-    from tests.chaos.client import Client, Part, _read
-
     client = Client(urls, ledger, seed=0)
     for story in [story for story in ledger.stories if story.session is not None]:
-        client._sessions = [story]
-        await client._look()
-        body = {"session_id": story.session, "length": 3}
-        answer = await client._ask("POST", "/generate", body, {})
-        if answer is not None:
-            story.parts.append(Part(None, 3, _read(answer)[1]))
-    await client._http.aclose()
+        await client.look(story)
+        await client.advance(story, {"session_id": story.session}, None, length=3)
+    await client.close()
 
 
-def leaks(client: "redis.Redis", ledger: Ledger, urls: list[str], workers: int) -> list[str]:
+def leaks(client: "redis.Redis", ledger: Ledger, urls: list[str], workers: int, quiet_seconds: float) -> list[str]:
     """Everything in Redis that should not be there, after a while of rest."""
-    until = time.monotonic() + QUIET_SECONDS
+    until = time.monotonic() + quiet_seconds
     while (found := _leaks(client, ledger, urls, workers)) and time.monotonic() < until:
         time.sleep(0.5)
     return found

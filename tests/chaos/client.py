@@ -73,6 +73,10 @@ class Client:
         """Asks until all clients together have asked `requests` times, and until `done` if there is one."""
         while self._ledger.requests < requests or (done is not None and not done.is_set()):
             await self._once()
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes its connections."""
         await self._http.aclose()
 
     async def _once(self) -> None:
@@ -99,7 +103,7 @@ class Client:
         model = self._rng.choice(list(MODELS))
         story = Story(model, self._rng.randrange(2**40), self._rng.randint(1, 3))
         fields = {"model": model, "seed": story.seed, "num_samples": story.num_samples, "save": save}
-        if not await self._advance(story, fields, self._prefix(model) if self._rng.random() < 0.3 else None):
+        if not await self.advance(story, fields, self._prefix(model) if self._rng.random() < 0.3 else None):
             return None
         self._ledger.stories.append(story)
         return story
@@ -113,17 +117,23 @@ class Client:
     async def _resume(self) -> None:
         story = self._rng.choice(self._sessions)
         prefix = self._prefix(story.model) if self._rng.random() < 0.15 else None
-        await self._advance(story, {"session_id": story.session}, prefix)
+        await self.advance(story, {"session_id": story.session}, prefix)
 
     async def _interrupt(self) -> None:
         """Leaves in the middle of a resume and comes back with the same key."""
         story = self._rng.choice(self._sessions)
-        await self._advance(story, {"session_id": story.session}, None, leave=True)
+        await self.advance(story, {"session_id": story.session}, None, leave=True)
 
-    async def _advance(
-        self, story: Story, fields: dict[str, Any], prefix: list[Any] | None, leave: bool = False
+    async def advance(
+        self,
+        story: Story,
+        fields: dict[str, Any],
+        prefix: list[Any] | None,
+        leave: bool = False,
+        length: int | None = None,
     ) -> bool:
-        length = self._rng.choice([1, 7, 30, 100, 400, 3000 if story.model == "pixels" else 300])
+        """One request more for a sequence: what it was told goes into the story. Whether it was told anything."""
+        length = length or self._rng.choice([1, 7, 30, 100, 400, 3000 if story.model == "pixels" else 300])
         stream = self._rng.random() < 0.4
         body = {**fields, "length": length, "stream": stream} | ({} if prefix is None else {"prefix": prefix})
         key = self._key()
@@ -173,7 +183,10 @@ class Client:
         story.session = None
 
     async def _look(self) -> None:
-        story = self._rng.choice(self._sessions)
+        await self.look(self._rng.choice(self._sessions))
+
+    async def look(self, story: Story) -> None:
+        """Whether the session is where its client thinks it is."""
         answer = await self._ask("GET", f"/sessions/{story.session}", None, {})
         if answer is not None and answer.json()["position"] != story.position:
             self._violate(f"session {story.session} is at {answer.json()['position']}, not {story.position}")

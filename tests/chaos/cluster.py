@@ -15,6 +15,8 @@ from vssm_server import valkey
 from vssm_server.process import spawn
 from vssm_server.settings import Settings
 
+from tests.chaos.hosts import HUB, Hosts, on
+
 RESTART_SECONDS = 0.3
 STOP_SECONDS = 3.0
 
@@ -64,44 +66,19 @@ class Node:
 
 
 class Cluster:
-    """One Redis, and APIs and workers that know only its URL."""
+    """Nodes that run while this is open, and the faults they meet."""
 
-    def __init__(self, folder: Path, models: Sequence[Path], appendfsync: str, apis: int = 2, workers: int = 2) -> None:
-        self.folder = folder
-        state = Settings.model_validate({"state_dir": folder / "redis", "appendfsync": appendfsync})
-        state.state_folder().mkdir(parents=True, exist_ok=True)
-        self.redis_url = f"unix://{valkey.socket_path(state.state_folder())}"
-        self.redis = self._node("redis", valkey.command(state), {})
-        self.api_urls: list[str] = []
-        self.apis: list[Node] = []
-        for number in range(apis):
-            port = _free_port()
-            self.api_urls.append(f"http://127.0.0.1:{port}")
-            self.apis.append(self._part(f"api-{number}", self.redis_url, {"PORT": str(port)}))
-        names = ",".join(map(str, models))
-        self.workers = [
-            self._part(f"worker-{number}", self.redis_url, {"MODELS": names, "THREADS": "1"})
-            for number in range(workers)
-        ]
+    def __init__(self, redis: Node, redis_url: str, apis: dict[str, Node], workers: list[Node]) -> None:
+        self.redis = redis
+        self.redis_url = redis_url
+        self.apis = list(apis.values())
+        self.api_urls = list(apis)
+        self.workers = workers
 
     @property
     def nodes(self) -> list[Node]:
         """All processes."""
         return [self.redis, *self.apis, *self.workers]
-
-    def _part(self, name: str, redis_url: str, settings: dict[str, str], host: Sequence[str] = ()) -> Node:
-        common = {"REDIS_URL": redis_url, "DEADLINE_SECONDS": "30", "LOG_FORMAT": "json"}
-        return self._node(name, [sys.executable, "-m", "vssm_server", name.split("-")[0]], {**common, **settings}, host)
-
-    def _node(self, name: str, command: Sequence[str], settings: dict[str, str], host: Sequence[str] = ()) -> Node:
-        clean = {key: value for key, value in os.environ.items() if not key.startswith("VSSM_")}
-        return Node(
-            name,
-            command,
-            clean | {f"VSSM_{key}": value for key, value in settings.items()},
-            self.folder / f"{name}.log",
-            host,
-        )
 
     def __enter__(self) -> "Cluster":
         for node in self.nodes:
@@ -113,13 +90,19 @@ class Cluster:
             node.end(signal.SIGKILL)
 
     async def harass(
-        self, done: asyncio.Event, every_seconds: float, numbers: Sequence[signal.Signals], seed: int
+        self,
+        done: asyncio.Event,
+        every_seconds: float,
+        numbers: Sequence[signal.Signals],
+        victims: Sequence[str],
+        seed: int,
     ) -> None:
-        """Until `done`: every so often one random process gets one of the signals. Returns when all are back."""
+        """Until `done`: every so often one of the victims gets one of the signals. Returns when all are back."""
         rng = random.Random(seed)
+        nodes = [node for node in self.nodes if node.name.split("-")[0] in victims]
         under_way: dict[str, asyncio.Task[None]] = {}
         while not await _within(done.wait(), every_seconds):
-            node, number = rng.choice(self.nodes), rng.choice(numbers)
+            node, number = rng.choice(nodes), rng.choice(numbers)
             if node.name not in under_way or under_way[node.name].done():
                 under_way[node.name] = asyncio.create_task(node.fault(number))
         await asyncio.gather(*under_way.values())
@@ -130,6 +113,57 @@ class Cluster:
             await node.fault(signal.SIGTERM)
             await asyncio.sleep(pause_seconds)
         done.set()
+
+
+def local_cluster(folder: Path, models: str, appendfsync: str, apis: int = 2, workers: int = 2) -> Cluster:
+    """All on this machine, Redis on a unix socket."""
+    state = Settings.model_validate({"state_dir": folder / "redis", "appendfsync": appendfsync})
+    (folder / "redis").mkdir()
+    url = f"unix://{valkey.socket_path(state.state_folder())}"
+    ports = [_free_port() for _ in range(apis)]
+    return Cluster(
+        _node(folder, "redis", valkey.command(state), {}),
+        url,
+        {
+            f"http://127.0.0.1:{port}": part(folder, f"api-{number}", url, {"PORT": str(port)})
+            for number, port in enumerate(ports)
+        },
+        [part(folder, f"worker-{number}", url, {"MODELS": models}) for number in range(workers)],
+    )
+
+
+def remote_cluster(folder: Path, models: str, hosts: Hosts, password: str) -> Cluster:
+    """Redis and API on the hub, each worker on a host of its own; they share nothing but the network."""
+    state = Settings.model_validate({"state_dir": folder / "redis", "appendfsync": "always"})
+    (folder / "redis").mkdir()
+    network = ["--port", "6379", "--bind", "0.0.0.0", "--requirepass", password]
+    api_settings = {"PORT": "8000", "HOST": "0.0.0.0"}
+    return Cluster(
+        _node(folder, "redis", [*valkey.command(state), *network], {}, on(HUB)),
+        _url(hosts.hub_address, password),
+        {f"http://{hosts.hub_address}:8000": part(folder, "api-0", _url("127.0.0.1", password), api_settings, on(HUB))},
+        [
+            part(folder, f"worker-{i}", _url(hosts.hub_address_of(i), password), {"MODELS": models}, on(name))
+            for i, name in enumerate(hosts.names)
+        ],
+    )
+
+
+def _url(host: str, password: str) -> str:
+    return f"redis://:{password}@{host}:6379/0"
+
+
+def part(folder: Path, name: str, redis_url: str, settings: dict[str, str], host: Sequence[str] = ()) -> Node:
+    """An API or a worker."""
+    common = {"REDIS_URL": redis_url, "DEADLINE_SECONDS": "30", "LOG_FORMAT": "json", "THREADS": "1"}
+    command = [sys.executable, "-m", "vssm_server", name.split("-")[0]]
+    return _node(folder, name, command, common | settings, host)
+
+
+def _node(folder: Path, name: str, command: Sequence[str], settings: dict[str, str], host: Sequence[str] = ()) -> Node:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("VSSM_")}
+    environment = clean | {f"VSSM_{key}": value for key, value in settings.items()}
+    return Node(name, command, environment, folder / f"{name}.log", host)
 
 
 async def _within(work: Awaitable[object], seconds: float) -> bool:

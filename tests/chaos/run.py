@@ -1,9 +1,11 @@
 """One run: clients and faults at once, then the checks."""
 
 import asyncio
+import secrets
 import signal
 import time
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,13 @@ import numpy as np
 from vssm_server.connect import connect
 
 from tests.chaos.checks import compare, finish_sessions, leaks, until_ready
-from tests.chaos.client import Client, Ledger
-from tests.chaos.cluster import Cluster
+from tests.chaos.client import MODELS, Client, Ledger
+from tests.chaos.cluster import Cluster, local_cluster, remote_cluster
+from tests.chaos.hosts import Hosts
 from tests.server.models import save_all
+
+ROLL_PAUSE_SECONDS = 5.0
+CUT_SECONDS = (1.0, 4.0, 9.0)  # shorter and longer than a heartbeat lasts, longer than any time-out of a socket
 
 
 @dataclass(frozen=True)
@@ -27,34 +33,64 @@ class Plan:
     appendfsync: str = "always"
     rolling: bool = False
     keyed: bool = True
+    victims: tuple[str, ...] = ("redis", "api", "worker")
+    until_faults_end: bool = False
+    quiet_seconds: float = 60.0  # for leftovers to go
     signals: tuple[signal.Signals, ...] = (signal.SIGKILL, signal.SIGSTOP)
 
 
 async def run(plan: Plan, folder: Path) -> dict[str, Any]:
-    """The report."""
-    models = [path for path in save_all(folder) if path.name in ("pixels", "image", "series")]
-    with Cluster(folder, models, plan.appendfsync) as cluster:
-        await until_ready(cluster.api_urls)
-        return await load_and_check(plan, cluster, folder)
+    """Two APIs, two workers and Redis on this machine: the report."""
+    with local_cluster(folder, save_models(folder), plan.appendfsync) as cluster:
+        if plan.rolling:
+            return await load_and_check(plan, cluster, folder, lambda done: cluster.roll(done, ROLL_PAUSE_SECONDS))
+
+        async def harass(done: asyncio.Event) -> None:
+            await cluster.harass(done, plan.every_seconds, plan.signals, plan.victims, plan.seed)
+
+        return await load_and_check(plan, cluster, folder, harass)
 
 
-async def load_and_check(plan: Plan, cluster: Cluster, folder: Path) -> dict[str, Any]:
+async def run_on_hosts(plan: Plan, folder: Path) -> dict[str, Any]:
+    """Redis and API on one host, two workers on others; one is cut off again and again: the report."""
+    with (
+        Hosts(workers=2) as hosts,
+        remote_cluster(folder, save_models(folder), hosts, secrets.token_hex(16)) as cluster,
+    ):
+
+        async def cut(done: asyncio.Event) -> None:
+            for seconds in CUT_SECONDS:
+                await asyncio.sleep(2)
+                await hosts.cut(0, seconds)
+            done.set()
+
+        report = await load_and_check(replace(plan, until_faults_end=True), cluster, folder, cut)
+        felt = cluster.workers[0].log.read_text().count("Redis is away")
+        return {**report, "passed": report["passed"] and felt > 0, "cut_seconds": CUT_SECONDS, "cuts_felt": felt}
+
+
+def save_models(folder: Path) -> str:
+    """The checkpoints that the clients ask for, as VSSM_MODELS."""
+    return ",".join(str(path) for path in save_all(folder) if path.name in MODELS)
+
+
+async def load_and_check(
+    plan: Plan, cluster: Cluster, folder: Path, faults: Callable[[asyncio.Event], Awaitable[None]]
+) -> dict[str, Any]:
     """Load and faults on a cluster that runs, then everything that must be true."""
+    await until_ready(cluster.api_urls)
     ledger, done = Ledger(), asyncio.Event()
     began = time.monotonic()
     clients = [Client(cluster.api_urls, ledger, plan.seed * 1000 + i, plan.keyed) for i in range(plan.clients)]
-    if plan.rolling:
-        faults = asyncio.create_task(cluster.roll(done, 6.0))
-        await asyncio.gather(*(client.run(plan.requests, done) for client in clients))
-    else:
-        faults = asyncio.create_task(cluster.harass(done, plan.every_seconds, plan.signals, plan.seed))
-        await asyncio.gather(*(client.run(plan.requests) for client in clients))
-        done.set()
-    await faults
+    trouble = asyncio.ensure_future(faults(done))
+    wait_for = done if plan.rolling or plan.until_faults_end else None
+    await asyncio.gather(*(client.run(plan.requests, wait_for) for client in clients))
+    done.set()
+    await trouble
     seconds = time.monotonic() - began
     await until_ready(cluster.api_urls)
     with connect(cluster.redis_url) as redis:
-        left = leaks(redis, ledger, cluster.api_urls, len(cluster.workers))
+        left = leaks(redis, ledger, cluster.api_urls, len(cluster.workers), plan.quiet_seconds)
         await finish_sessions(ledger, cluster.api_urls)
     compared, wrong = compare(ledger, folder)
     sessions = sum(story.session is not None for story in ledger.stories)
