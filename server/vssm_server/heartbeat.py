@@ -1,10 +1,11 @@
 """Tells the others, twice a second, that this worker lives, what it serves and what it has done."""
 
+import contextlib
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import redis
 
@@ -27,7 +28,7 @@ class Pulse:
         self._redis = client
         self._report = report
         self._stall_seconds = stall_seconds
-        self._turned = time.monotonic()
+        self._since: float | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -36,9 +37,14 @@ class Pulse:
         report = self._report()
         self._beat(keys=[keys.beat(report.worker), keys.WORKERS], args=[encode(report), ALIVE_MS, report.worker])
 
-    def turned(self) -> None:
-        """The worker's loop has come round: it does not hang."""
-        self._turned = time.monotonic()
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """While this is open: the process ends when it takes too long. A pass cannot be stopped otherwise."""
+        self._since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._since = None
 
     def start(self) -> None:
         """Starts the thread, if it does not run yet."""
@@ -59,8 +65,9 @@ class Pulse:
 
     def _run(self) -> None:
         while not self._stopped.wait(EVERY_SECONDS):
-            if time.monotonic() - self._turned > self._stall_seconds:
-                log.error("the worker has hung for %g seconds; it ends, and others take its jobs", self._stall_seconds)
+            since = self._since
+            if since is not None and time.monotonic() - since > self._stall_seconds:
+                log.error("a pass has hung for %g seconds; the worker ends, others take its jobs", self._stall_seconds)
                 os._exit(STALLED)
             try:
                 self.beat()

@@ -62,6 +62,7 @@ class Queue:
         self.consumer = consumer
         self._redis = client
         self._list_held = client.register_script(script("held"))
+        self._take = client.register_script(script("take"))
         self._claim = client.register_script(script("claim"))
         self._load = client.register_script(script("load"))
         self._emit = client.register_script(script("emit"))
@@ -93,12 +94,15 @@ class Queue:
         """The time by Redis' clock."""
         return (time.time() + self._clock_offset) * 1e3
 
-    def take(self, count: int, block_ms: int | None) -> list[Job]:
-        """Up to `count` new jobs; waits up to `block_ms` for the first, or not at all."""
-        if count < 1:
-            return []
-        answer = self._redis.xreadgroup(keys.GROUP, self.consumer, {keys.JOBS: ">"}, count=count, block=block_ms)
-        return [Job(entry, decode_request(fields[b"job"]), 1) for entry, fields in entries(answer) if fields]
+    def wait(self, block_ms: int) -> list[Job]:
+        """The next new job, if one comes within `block_ms`."""
+        answer = self._redis.xreadgroup(keys.GROUP, self.consumer, {keys.JOBS: ">"}, count=1, block=block_ms)
+        return [Job(entry, decode_request(fields[b"job"]), 1) for entry, fields in entries(answer)]
+
+    def take(self, holding: int, most: int) -> list[Job]:
+        """New jobs that are there: as many as make this worker's share fair, at most `most` with those it holds."""
+        rows = self._take(keys=[keys.JOBS, keys.WORKERS], args=[keys.GROUP, self.consumer, holding, most, keys.BEAT])
+        return [Job(entry, decode_request(fields[1]), 1) for entry, fields in rows]
 
     def _held(self) -> list[Job]:
         rows = self._list_held(keys=[keys.JOBS], args=[keys.GROUP, self.consumer])

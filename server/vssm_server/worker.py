@@ -48,12 +48,13 @@ class Worker:
         """Until told to stop and done: take a batch, load states, run, commit."""
         self._open()
         while not self.stopping or self.waiting or self.tasks:
-            self._pulse.turned()
             try:
                 self.take()
                 self.drop_cancelled()
                 self.load()
-                for step in self.engine.run(self.tasks):
+                with self._pulse.watching():
+                    steps = self.engine.run(self.tasks)
+                for step in steps:
                     self.keep(step)
                 for task in [task for task in self.tasks if task.ended]:
                     self.commit(task)
@@ -73,8 +74,9 @@ class Worker:
             self.waiting += self.queue.claim(MOST_JOBS, suspects)
         if self.stopping or any(job.deliveries > 2 for job in self._jobs()):
             return
-        idle = not self.waiting and not self.tasks
-        self.waiting += self.queue.take(MOST_JOBS - len(self._jobs()), PATIENCE_MS if idle else None)
+        if not self._jobs():
+            self.waiting += self.queue.wait(PATIENCE_MS)
+        self.waiting += self.queue.take(len(self._jobs()), MOST_JOBS)
 
     def drop_cancelled(self) -> None:
         """Work that nobody waits for any more ends here."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import queue
+import signal
 import ssl
 import subprocess
 import sys
@@ -82,6 +83,31 @@ def test_a_request_that_kills_its_workers_is_given_up_and_kept(start: Callable[.
     again = serve.client.post("/generate", json=deadly, headers=headers)
     assert again.json() == given_up.json()  # a retry does not kill three more
     assert serve.generate(model="pixels", length=5)["position"] == 5
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_ends_and_its_job_is_taken_over(start: Callable[..., Serve]) -> None:
+    serve = start(stall_seconds=0.5, chunk_steps=2**17, pass_steps=2**21, max_request_steps=2**21)
+    endless = {"model": "pixels", "length": 2**17, "num_samples": 16}  # one pass of several seconds
+    answer = serve.client.post("/generate", json=endless)
+    assert answer.status_code == 500
+    assert "3 workers died" in answer.json()["error"]["message"]
+    assert (serve.folder / "log").read_text().count("a pass has hung") == 3
+    until(serve.ready)
+    assert serve.generate(model="pixels", length=5)["position"] == 5
+
+
+@pytest.mark.slow
+def test_a_worker_outlives_a_long_absence_of_redis(start: Callable[..., Serve]) -> None:
+    serve = start(stall_seconds=1.0)
+    worker = serve.child("worker").pid
+    redis_process = serve.child("valkey-server")
+    redis_process.send_signal(signal.SIGSTOP)
+    time.sleep(9)
+    redis_process.send_signal(signal.SIGCONT)
+    until(serve.ready)
+    assert serve.generate(model="pixels", length=5)["position"] == 5
+    assert serve.child("worker").pid == worker
 
 
 def test_values_that_are_not_finite_are_an_error(serve: Serve) -> None:

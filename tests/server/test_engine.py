@@ -167,6 +167,14 @@ def test_a_pass_that_does_not_fit_is_split_and_the_values_are_the_same() -> None
     assert report["limit_afterwards"] < report["pass_steps"]
 
 
+def test_passes_grow_again_when_memory_is_not_short_any_more() -> None:
+    model = build("pixels")
+    engine = Engine(chunk_steps=4, pass_steps=1000)
+    engine.limit = 300
+    run(engine, [task(model, 1, 1, 4 * 250)])
+    assert engine.limit == 1000
+
+
 def test_a_job_that_does_not_fit_at_all_is_refused_alone() -> None:
     result = in_little_memory(150 * 2**20, rows=4_000_000, steps=1, company=1)
     assert result.returncode == 0, result.stderr

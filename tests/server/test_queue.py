@@ -57,7 +57,7 @@ def opened(client: redis.Redis, name: str, alive: bool = True) -> Queue:
 def new_session(client: redis.Redis) -> Queue:
     queue = opened(client, "a")
     add(client, id="gen_0", resume=False)
-    [job] = queue.take(1, None)
+    [job] = queue.take(0, 1)
     assert queue.commit(job, done(job), Commit(HEAD, b"state", b"0")) == "done"
     return queue
 
@@ -67,7 +67,7 @@ def test_a_job_is_taken_and_finished_once(client: redis.Redis) -> None:
     assert replies(client) == ["gen_0"]
     assert client.xlen(keys.JOBS) == 0
     assert client.xpending_range(keys.JOBS, keys.GROUP, "-", "+", 10) == []
-    assert queue.take(1, None) == []
+    assert queue.take(0, 1) == []
 
 
 def test_the_bound(client: redis.Redis) -> None:
@@ -78,7 +78,7 @@ def test_the_bound(client: redis.Redis) -> None:
 def test_a_dead_workers_job_is_claimed_and_the_slow_one_is_fenced(client: redis.Redis) -> None:
     slow = new_session(client)
     add(client)
-    [job] = slow.take(1, None)
+    [job] = slow.take(0, 1)
     saved = slow.load(job)
     assert isinstance(saved, Saved)
     fast = opened(client, "b")
@@ -98,7 +98,7 @@ def test_suspects_are_taken_one_at_a_time(client: redis.Redis) -> None:
     first = opened(client, "a", alive=False)
     for i in range(3):
         add(client, id=f"gen_{i}")
-    first.take(10, None)
+    first.take(0, 10)
     second = opened(client, "b", alive=False)
     assert [job.deliveries for job in second.claim(10, 1)] == [2, 2, 2]
     third = opened(client, "c")
@@ -110,7 +110,7 @@ def test_two_resumes_from_one_version_commit_once(client: redis.Redis) -> None:
     queue = new_session(client)
     add(client, id="gen_1")
     add(client, id="gen_2")
-    one, two = queue.take(2, None)
+    one, two = queue.take(0, 2)
     saved = queue.load(one)
     assert isinstance(saved, Saved)
     commit = Commit(HEAD, b"new", saved.version)
@@ -123,7 +123,7 @@ def test_a_lease_keeps_others_out_until_its_job_ends(client: redis.Redis) -> Non
     queue = new_session(client)
     add(client, id="gen_1", stream=True)
     add(client, id="gen_2")
-    streaming, other = queue.take(2, None)
+    streaming, other = queue.take(0, 2)
     saved = queue.load(streaming)
     assert isinstance(saved, Saved)
     assert queue.load(other) == "leased"
@@ -136,7 +136,7 @@ def test_a_failed_stream_gives_its_lease_back(client: redis.Redis) -> None:
     queue = new_session(client)
     add(client, id="gen_1", stream=True)
     add(client, id="gen_2")
-    streaming, other = queue.take(2, None)
+    streaming, other = queue.take(0, 2)
     queue.load(streaming)
     queue.fail(streaming, Failure("gen_1", "generation_failed", "m", None, 500))
     assert isinstance(queue.load(other), Saved)
@@ -145,7 +145,7 @@ def test_a_failed_stream_gives_its_lease_back(client: redis.Redis) -> None:
 def test_nothing_is_committed_after_the_deadline(client: redis.Redis) -> None:
     queue = new_session(client)
     add(client, timeout_ms=-1000)
-    [job] = queue.take(1, None)
+    [job] = queue.take(0, 1)
     saved = queue.load(job)
     assert isinstance(saved, Saved)
     assert queue.commit(job, done(job), Commit(HEAD, b"new", saved.version)) == "late"
@@ -155,7 +155,7 @@ def test_nothing_is_committed_after_the_deadline(client: redis.Redis) -> None:
 def test_a_deleted_session_is_not_made_again(client: redis.Redis) -> None:
     queue = new_session(client)
     add(client)
-    [job] = queue.take(1, None)
+    [job] = queue.take(0, 1)
     saved = queue.load(job)
     assert isinstance(saved, Saved)
     client.delete(keys.session("sess_x"))
@@ -166,7 +166,7 @@ def test_a_deleted_session_is_not_made_again(client: redis.Redis) -> None:
 def test_a_revoked_job_is_not_committed(client: redis.Redis) -> None:
     queue = new_session(client)
     add(client)
-    [job] = queue.take(1, None)
+    [job] = queue.take(0, 1)
     saved = queue.load(job)
     assert isinstance(saved, Saved)
     failure = encode(Failure("gen_1", "redis_unavailable", "m", None, 503))
@@ -183,13 +183,13 @@ def test_cancelled_jobs_are_found(client: redis.Redis, job_id: str) -> None:
     add(client, id="gen_1")
     add(client, id="gen_2")
     client.set(keys.cancel(job_id), 1)
-    jobs = queue.take(10, None)
+    jobs = queue.take(0, 10)
     assert [job.request.id for job in queue.cancelled(jobs)] == [job_id]
 
 
 def test_closing_leaves_no_consumer(client: redis.Redis) -> None:
     queue = opened(client, "a")
-    queue.take(1, None)
+    queue.take(0, 1)
     queue.close()
     assert client.xinfo_consumers(keys.JOBS, keys.GROUP) == []
 
@@ -208,7 +208,7 @@ def test_a_key_is_accepted_once_and_remembers_the_answer(client: redis.Redis) ->
     queue = new_session(client)
     assert [add_keyed(client), add_keyed(client)] == [b"accepted", b"known"]
     assert client.hmget(RECORD, ["job", "answer"]) == [b"gen_1", None]
-    [job] = queue.take(10, None)
+    [job] = queue.take(0, 10)
     saved = queue.load(job)
     assert isinstance(saved, Saved)
     assert queue.commit(job, done(job), Commit(HEAD, b"new", saved.version), done(job)) == "done"
@@ -223,7 +223,7 @@ def test_a_key_is_accepted_once_and_remembers_the_answer(client: redis.Redis) ->
 def test_a_failure_is_forgotten_so_that_a_retry_runs(client: redis.Redis, failure: Failure | None) -> None:
     queue = new_session(client)
     add_keyed(client)
-    [job] = queue.take(10, None)
+    [job] = queue.take(0, 10)
     assert queue.fail(job, failure) == "done"
     assert add_keyed(client) == b"accepted"
 
@@ -231,7 +231,7 @@ def test_a_failure_is_forgotten_so_that_a_retry_runs(client: redis.Redis, failur
 def test_an_earlier_job_does_not_touch_a_later_record(client: redis.Redis) -> None:
     queue = new_session(client)
     add_keyed(client)
-    [job] = queue.take(10, None)
+    [job] = queue.take(0, 10)
     client.delete(RECORD)
     add_keyed(client, msgspec.structs.replace(KEYED, id="gen_2"))
     assert queue.fail(job, None) == "done"
@@ -241,7 +241,7 @@ def test_an_earlier_job_does_not_touch_a_later_record(client: redis.Redis) -> No
 def test_a_deadly_request_is_set_aside_and_its_failure_remembered(client: redis.Redis) -> None:
     queue = new_session(client)
     add_keyed(client)
-    [job] = queue.take(10, None)
+    [job] = queue.take(0, 10)
     assert queue.fail(job, Failure("gen_1", "generation_failed", "m", None, 500), aside=True) == "done"
     assert add_keyed(client) == b"known"
     [(_, fields)] = entries([(keys.ASIDE, client.xrange(keys.ASIDE))])
@@ -251,7 +251,7 @@ def test_a_deadly_request_is_set_aside_and_its_failure_remembered(client: redis.
 def test_reading_back_what_is_held_is_no_delivery(client: redis.Redis) -> None:
     queue = opened(client, "a")
     add(client)
-    queue.take(1, None)
+    queue.take(0, 1)
     assert [[job.deliveries for job in queue.open()] for _ in range(5)] == [[1]] * 5
 
 
@@ -267,7 +267,7 @@ def test_a_commit_without_memory_changes_nothing_and_the_failure_still_goes_out(
 ) -> None:
     queue = new_session(client)
     add(client)
-    [job] = queue.take(1, None)
+    [job] = queue.take(0, 1)
     saved = queue.load(job)
     assert isinstance(saved, Saved)
     full()
@@ -295,3 +295,26 @@ def test_silent_workers_leave_the_list_by_the_clock_of_redis(client: redis.Redis
     beat = client.register_script(script("beat", out_of_memory=True))
     beat(keys=[keys.beat("a"), keys.WORKERS], args=[b"report", 1000, "a"])
     assert client.zrange(keys.WORKERS, 0, -1) == [b"silent", b"a"]
+
+
+def test_a_worker_takes_its_fair_share(client: redis.Redis) -> None:
+    queues = [opened(client, name) for name in "abc"]
+    for name in "abc":
+        client.zadd(keys.WORKERS, {name: 1})
+    client.delete(keys.beat("c"))  # on the list, but dead
+    for i in range(11):
+        add(client, 100, id=f"gen_{i}")
+    assert len(queues[0].take(0, 256)) == 6
+    assert queues[0].take(6, 256) == []
+    assert len(queues[1].take(0, 256)) == 5
+    assert queues[1].take(0, 256) == []
+
+
+def test_a_worker_that_is_alone_takes_all_that_it_may_hold(client: redis.Redis) -> None:
+    queue = opened(client, "a")
+    for i in range(5):
+        add(client, 100, id=f"gen_{i}")
+    assert [job.request.id for job in queue.wait(10)] == ["gen_0"]
+    assert [job.request.id for job in queue.take(1, 4)] == ["gen_1", "gen_2", "gen_3"]
+    assert [job.request.id for job in queue.take(0, 256)] == ["gen_4"]
+    assert queue.wait(10) == []
