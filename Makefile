@@ -7,21 +7,22 @@ PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --quiet --disable-pip-version-
 PACKAGES := pyproject.toml server/pyproject.toml clients/python/pyproject.toml
 SOURCES := vssm server/vssm_server clients/python tests benchmarks
 
-.PHONY: help serve test check format bench prefix clean
+.PHONY: help serve test check format bench bench-scaling chaos rolling hosts compose-test clean
 
 help: ## what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 serve: .venv/.runtime ## the server on 127.0.0.1:8000 (VSSM_PORT=9000 make serve for another port)
 	@exec $(BIN)/vssm-server serve
 
-test: .venv/.dev ## all tests
+test: .venv/.dev iproute2 ## all tests
 	$(BIN)/python -m pytest
 
-check: .venv/.dev ## format, lint and types
+check: .venv/.dev ## format, lint, types and what is deployed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	deploy/check.sh $(BIN)
 
 format: .venv/.dev ## put the source into the format that `check` wants
 	$(BIN)/ruff check --fix .
@@ -30,6 +31,31 @@ format: .venv/.dev ## put the source into the format that `check` wants
 bench: .venv/.dev ## the benchmarks, into benchmarks/results
 	$(BIN)/python benchmarks/recurrence.py
 	$(BIN)/python benchmarks/generation.py
+
+compose-test: .venv/.dev ## build the images, run docker-compose.yml, test it from outside, take it down
+	@docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1 \
+	  || { echo "compose-test was not run: it needs a running Docker Engine with Compose v2" \
+	  "(https://docs.docker.com/engine/install/)." >&2; exit 1; }
+	docker compose build --quiet
+	COMPOSE_TEST=1 $(BIN)/python -m pytest tests/compose --durations=5
+
+chaos: .venv/.dev ## random kills and stops of every process under load (5,000 requests, about 3 minutes)
+	$(BIN)/python -m tests.chaos
+
+rolling: .venv/.dev ## every process restarted once under load
+	$(BIN)/python -m tests.chaos --rolling --requests 1000
+
+hosts: .venv/.dev iproute2 ## workers on hosts of their own (network namespaces) whose link is cut; needs root
+	$(BIN)/python -m tests.chaos --hosts --requests 1000
+
+bench-scaling: .venv/.dev ## more workers, the transport alone, a worker's death; into benchmarks/results
+	$(BIN)/python -m benchmarks.scaling
+
+.PHONY: iproute2
+iproute2: # the command ip; without it, or without root, what needs it says that it was not run
+	@command -v ip >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && apt-get update -qq >/dev/null 2>&1 \
+	  && apt-get install -y -qq --no-install-recommends iproute2 >/dev/null 2>&1; } || true
 
 clean: ## remove the environment and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
