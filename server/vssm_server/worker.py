@@ -47,6 +47,7 @@ class Worker:
     def run(self) -> None:
         """Until told to stop and done: take a batch, load states, run, commit."""
         self._open()
+        log.info("%s serves %s", self.queue.consumer, ", ".join(sorted(self.catalog.models)) or "no model")
         while not self.stopping or self.waiting or self.tasks:
             try:
                 self.take()

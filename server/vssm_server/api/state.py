@@ -38,9 +38,7 @@ class Api:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end_tasks(tasks)
             await self.hub.close()
             await self.redis.aclose()
             await self.listener.aclose()
@@ -49,6 +47,14 @@ class Api:
         """Raises Problem when this process is about to end."""
         if self.draining:
             raise Problem("shutting_down", "The server is shutting down. Try again after Retry-After seconds.")
+
+
+async def end_tasks(tasks: list["asyncio.Task[None]"]) -> None:
+    """Cancels until they are done: before Python 3.12, wait_for can lose a cancellation."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=0.2)
 
 
 def api_of(request: Request) -> Api:
