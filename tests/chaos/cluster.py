@@ -50,6 +50,15 @@ class Node:
         self.send(number)
         self.process.wait(90)
 
+    def complaints(self) -> list[str]:
+        """Whether it ended without being told to, or logged an error."""
+        assert self.process is not None
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        found = [f"{self.name} ended by itself: {lines[-3:]}"] if self.process.poll() is not None else []
+        return found + [
+            f"{self.name}: {line[:80]} ... {line[-160:]}" for line in lines if "Traceback" in line or '"ERROR"' in line
+        ]
+
     async def fault(self, number: signal.Signals) -> None:
         """SIGKILL, SIGTERM or SIGSTOP; it comes back."""
         assert self.process is not None

@@ -87,6 +87,7 @@ async def load_and_check(
     await asyncio.gather(*(client.run(plan.requests, wait_for) for client in clients))
     done.set()
     await trouble
+    ledger.violations += [text for node in cluster.nodes for text in node.complaints()]
     seconds = time.monotonic() - began
     await until_ready(cluster.api_urls)
     with connect(cluster.redis_url) as redis:

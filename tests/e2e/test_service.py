@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -50,6 +51,17 @@ def test_a_whole_request_whose_client_left_stops(serve: Serve) -> None:
     until(lambda: idle(serve), 10)
     time.sleep(1.2)
     assert serve.metric("vssm_generated_steps_total") - before < 100_000
+
+
+def test_a_client_that_leaves_within_its_body_is_no_error(start: Callable[..., Serve]) -> None:
+    serve = start()
+    url = serve.client.base_url
+    for _ in range(3):
+        with socket.create_connection((url.host, url.port)) as connection:
+            connection.sendall(b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    assert serve.generate(model="pixels", length=1)
+    assert "Traceback" not in (serve.folder / "log").read_text()
+    assert serve.metric("vssm_failures_total") == 0
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -12,6 +12,7 @@ from vssm_server.api import once, render
 from vssm_server.api.body import read
 from vssm_server.api.documented import GENERATE, errors
 from vssm_server.api.plan import Plan, make_plan
+from vssm_server.api.problems import CLIENT_LEFT
 from vssm_server.api.schema import GenerateRequest, GenerateResponse
 from vssm_server.api.state import Api, api_of
 from vssm_server.api.stream import PING_SECONDS, ClientLeft, EventStream, events, unless_left, with_pings
@@ -20,7 +21,6 @@ from vssm_server.hub import Part, Waiter
 from vssm_server.messages import Done
 
 router = APIRouter(tags=["generate"])
-CLIENT_LEFT = 499  # nobody sees it; for the log
 
 
 @router.post(

@@ -1,9 +1,10 @@
 """Whether the service works, its metrics, and pages for people. All of it works without a network."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import fastapi_offline
+import redis
 from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
@@ -11,7 +12,9 @@ from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from vssm_server.api.documented import errors
+from vssm_server.api.problems import answer
 from vssm_server.api.state import Api, api_of
+from vssm_server.errors import REDIS_AWAY, Problem
 
 router = APIRouter()
 ASSETS = Path(fastapi_offline.__file__).parent / "static"
@@ -24,12 +27,17 @@ async def livez() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@router.get("/readyz", tags=["health"], summary="Can requests be served?", responses=errors(503))
-async def readyz(api: Shared) -> dict[str, object]:
-    """Redis answers and a worker's heart beats."""
-    api.check_open()
-    await api.fleet.refresh()
-    api.fleet.check()
+@router.get("/readyz", tags=["health"], summary="Can requests be served?", responses=errors(503, 507))
+async def readyz(api: Shared) -> Any:
+    """Redis answers and a worker's heart beats. That they do not is an answer here, and no failure to be counted."""
+    try:
+        api.check_open()
+        await api.fleet.refresh()
+        api.fleet.check()
+    except Problem as problem:
+        return answer(problem)
+    except redis.RedisError:
+        return answer(Problem("redis_unavailable", REDIS_AWAY))
     return {"status": "ready", "workers": len(api.fleet.workers), "models": sorted(api.fleet.models)}
 
 

@@ -11,9 +11,12 @@ from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, ValidationError
 from redis.exceptions import OutOfMemoryError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from vssm_server.api.metrics import Metrics
 from vssm_server.errors import REDIS_AWAY, STATUS, STORAGE_FULL, Problem
+
+CLIENT_LEFT = 499  # nobody sees it
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +50,9 @@ def install(app: FastAPI, metrics: Metrics) -> None:
             return respond(Problem("storage_full", STORAGE_FULL))
         return respond(Problem("redis_unavailable", REDIS_AWAY))
 
+    async def on_left(_: Request, __: Exception) -> Response:
+        return Response(status_code=CLIENT_LEFT)
+
     async def on_bug(_: Request, error: Exception) -> Response:
         log.error("internal error", exc_info=error)
         return respond(Problem("internal_error", "A bug in the server; its log has the details."))
@@ -54,6 +60,7 @@ def install(app: FastAPI, metrics: Metrics) -> None:
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(redis.RedisError, on_redis)
+    app.add_exception_handler(ClientDisconnect, on_left)
     app.add_exception_handler(Exception, on_bug)
 
 
