@@ -32,6 +32,7 @@ import psutil
 import torch
 from rich.console import Console
 from rich.table import Table
+from vssm_server.api.state import end_tasks
 from vssm_server.connect import ANSWER_SECONDS, PROMPT_SECONDS, connect, connect_async
 from vssm_server.hub import Hub
 from vssm_server.messages import Array, Done, Request
@@ -173,8 +174,7 @@ async def through(url: str, concurrency: int, seconds: float) -> dict[str, Any]:
     began = time.monotonic()
     await asyncio.gather(*(one(number) for number in range(concurrency)))
     passed = time.monotonic() - began
-    listening.cancel()
-    await asyncio.gather(listening, return_exceptions=True)
+    await end_tasks([listening])
     await client.aclose()
     await listener.aclose()
     return {"concurrency": concurrency, "jobs_per_second": len(latencies) / passed, **percentiles(latencies)}
