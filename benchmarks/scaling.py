@@ -269,7 +269,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
         left.annotate(f"{speed:.0f}\n{speed / speeds[0]:.2f}x", (index, speed), ha="center", va="bottom")
     left.set(title=f"{result['machine']['cores']} cores", xlabel="workers of one thread", ylabel="sequences per second")
     left.set_ylim(0, 1.25 * max(speeds))
-    for appendfsync, colour in (("everysec", "#4c72b0"), ("always", "#dd8452")):
+    for appendfsync, colour, offset in (("everysec", "#4c72b0", -2), ("always", "#dd8452", -11)):
         rows = [row for row in result["transport"] if row["appendfsync"] == appendfsync]
         at = [row["concurrency"] for row in rows]
         right.plot(at, [row["jobs_per_second"] for row in rows], "o-", color=colour, label=f"appendfsync {appendfsync}")
@@ -279,13 +279,14 @@ def plot(result: dict[str, Any], path: Path) -> None:
                 text,
                 (row["concurrency"], row["jobs_per_second"]),
                 fontsize=7,
-                xytext=(4, -9),
+                xytext=(7, offset),
                 textcoords="offset points",
             )
     right.set(title="transport alone", xlabel="requests under way", ylabel="jobs per second", xscale="log")
     right.set_xticks(at, [str(count) for count in at])
-    right.set_xlim(0.8, 200)
-    right.set_ylim(bottom=0)
+    right.minorticks_off()
+    right.set_xlim(0.8, 350)
+    right.set_ylim(0, 1.1 * max(row["jobs_per_second"] for row in result["transport"]))
     right.legend(frameon=False, loc="upper left")
     for axis in (left, right):
         axis.spines[["top", "right"]].set_visible(False)

@@ -61,7 +61,7 @@ class Queue:
     def __init__(self, client: redis.Redis, consumer: str) -> None:
         self.consumer = consumer
         self._redis = client
-        self._list_held = client.register_script(script("held"))
+        self._held = client.register_script(script("held"))
         self._take = client.register_script(script("take"))
         self._claim = client.register_script(script("claim"))
         self._load = client.register_script(script("load"))
@@ -78,11 +78,11 @@ class Queue:
             if "BUSYGROUP" not in str(error):
                 raise
         self.sync_clock()
-        return self._held()
+        return self.held([])
 
     def close(self) -> None:
         """Forgets this consumer, if it holds nothing."""
-        if not self._held():
+        if not self.held([]):
             self._redis.xgroup_delconsumer(keys.JOBS, keys.GROUP, self.consumer)
 
     def sync_clock(self) -> None:
@@ -104,8 +104,10 @@ class Queue:
         rows = self._take(keys=[keys.JOBS, keys.WORKERS], args=[keys.GROUP, self.consumer, holding, most, keys.BEAT])
         return [Job(entry, decode_request(fields[1]), 1) for entry, fields in rows]
 
-    def _held(self) -> list[Job]:
-        rows = self._list_held(keys=[keys.JOBS], args=[keys.GROUP, self.consumer])
+    def held(self, known: list[Job]) -> list[Job]:
+        """What this consumer holds beside the jobs it knows of."""
+        args: list[str | bytes] = [keys.GROUP, self.consumer, *(job.entry for job in known)]
+        rows = self._held(keys=[keys.JOBS], args=args)
         return [Job(entry, decode_request(payload), deliveries) for entry, payload, deliveries in rows]
 
     def claim(self, count: int, suspects: int) -> list[Job]:

@@ -67,11 +67,12 @@ class Worker:
         self._pulse.stop()
 
     def take(self) -> None:
-        """New jobs, and those of dead workers. Waits for one only when there is nothing to do."""
+        """New jobs, those of dead workers, those it holds without knowing. Waits only when there is nothing to do."""
         if time.monotonic() >= self._next_claim:
             self._next_claim = time.monotonic() + CLAIM_SECONDS
             self.queue.sync_clock()
             suspects = 0 if any(task.alone for task in self.tasks) else 1
+            self.waiting += self.queue.held(self._jobs())
             self.waiting += self.queue.claim(MOST_JOBS, suspects)
         if self.stopping or any(job.deliveries > 2 for job in self._jobs()):
             return

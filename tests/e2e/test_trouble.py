@@ -63,6 +63,22 @@ def test_redis_that_refuses_connections_is_told_at_once(start: Callable[..., Ser
     assert serve.generate(model="pixels", length=5)["position"] == 5
 
 
+def test_a_job_that_was_handed_out_unnoticed_is_run(start: Callable[..., Serve]) -> None:
+    """As when Redis is slow: it runs XREADGROUP after the worker has given the connection up."""
+    serve = start()
+    worker = serve.child("worker")
+    with connect(serve.redis_url) as redis, ThreadPoolExecutor(1) as pool:
+        [consumer] = redis.xinfo_consumers(keys.JOBS, keys.GROUP)
+        worker.suspend()
+        time.sleep(0.6)  # longer than the worker waits for a job, so that none is handed to it
+        answer = pool.submit(serve.generate, model="pixels", length=5)
+        until(lambda: redis.xlen(keys.JOBS))
+        taken = redis.xreadgroup(keys.GROUP, consumer["name"], {keys.JOBS: ">"})
+        worker.resume()
+        assert taken
+        assert answer.result()["position"] == 5
+
+
 @pytest.mark.slow
 def test_a_request_that_kills_its_workers_is_given_up_and_kept(start: Callable[..., Serve]) -> None:
     serve = start(max_request_steps=2**21)

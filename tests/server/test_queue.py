@@ -318,3 +318,14 @@ def test_a_worker_that_is_alone_takes_all_that_it_may_hold(client: redis.Redis) 
     assert [job.request.id for job in queue.take(1, 4)] == ["gen_1", "gen_2", "gen_3"]
     assert [job.request.id for job in queue.take(0, 256)] == ["gen_4"]
     assert queue.wait(10) == []
+
+
+def test_what_is_held_unknowingly_is_found(client: redis.Redis) -> None:
+    queue = opened(client, "a")
+    for i in range(3):
+        add(client, 100, id=f"gen_{i}")
+    known = queue.take(0, 2)
+    client.xreadgroup(keys.GROUP, "a", {keys.JOBS: ">"})  # its answer comes too late
+    assert [job.request.id for job in queue.held(known)] == ["gen_2"]
+    assert [job.deliveries for job in queue.held(known)] == [1]
+    assert queue.held(queue.held([])) == []

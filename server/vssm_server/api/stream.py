@@ -67,8 +67,10 @@ class EventStream(Response):
         except ClientLeft:
             left = True
         finally:
-            await self._events.aclose()
-            await self._closed(left)
+            try:
+                await self._events.aclose()
+            finally:
+                await self._closed(left)
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})

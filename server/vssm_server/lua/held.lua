@@ -1,8 +1,10 @@
--- KEYS jobs; ARGV group, consumer. What the consumer has taken and not ended: {{entry, request, deliveries}, ...}.
--- Reading it again by XREADGROUP would count as a delivery: after three troubles with Redis a job would look deadly.
-local held = {}
+-- KEYS jobs; ARGV group, consumer, entries it knows of ... What else it holds: {{entry, request, deliveries}, ...}.
+-- That is everything after a restart of the connection; and later what a command took that Redis ran after its answer
+-- was no longer awaited: nobody else would ever take that over. Reading it again by XREADGROUP would count as a delivery.
+local known, held = {}, {}
+for i = 3, #ARGV do known[ARGV[i]] = true end
 for _, job in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 10000, ARGV[2])) do
-  local entry = redis.call('XRANGE', KEYS[1], job[1], job[1])[1]
+  local entry = not known[job[1]] and redis.call('XRANGE', KEYS[1], job[1], job[1])[1]
   if entry then held[#held + 1] = {entry[1], entry[2][2], job[4]} end
 end
 return held
