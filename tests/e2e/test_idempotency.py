@@ -80,6 +80,10 @@ def test_another_body_is_refused(serve: Serve) -> None:
     session = serve.generate(model="pixels", length=5, save=True)["session_id"]
     forked = serve.client.post(f"/sessions/{session}/fork", headers=headers)
     assert forked.json()["error"]["type"] == "idempotency_mismatch"
+    fork_headers = keyed()
+    assert serve.client.post(f"/sessions/{session}/fork", headers=fork_headers).status_code == 201
+    other = serve.client.post("/generate", json={"model": "pixels", "length": 2}, headers=fork_headers)
+    assert other.json()["error"]["type"] == "idempotency_mismatch"
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "caf\u00e9".encode()])

@@ -14,7 +14,7 @@ local time = redis.call('TIME')
 redis.call('HSET', KEYS[2], 'created', time[1] * 1000 + math.floor(time[2] / 1000))
 redis.call('PEXPIRE', KEYS[2], ARGV[1])
 if KEYS[3] then
-  redis.call('HSET', KEYS[3], 'digest', ARGV[3], 'answer', ARGV[2])
+  redis.call('HSET', KEYS[3], 'digest', ARGV[3], 'plan', '', 'answer', ARGV[2])
   redis.call('PEXPIRE', KEYS[3], ARGV[4])
 end
 return ARGV[2]
