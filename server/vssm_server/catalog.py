@@ -41,7 +41,9 @@ def load_catalog(settings: Settings) -> Catalog:
 def _chosen(settings: Settings) -> list[str]:
     """Names and folders: those of the settings, or the shipped ones, and all of the models folder."""
     chosen = [name.strip() for name in settings.models.split(",") if name.strip()] or vssm.shipped_models()
-    folder = settings.models_dir
+    folder = settings.models_dir and settings.models_dir.expanduser()
+    if folder is not None and folder.exists() and not folder.is_dir():
+        log.error("VSSM_MODELS_DIR is no folder: %s", folder)
     mounted = sorted(folder.glob("*/config.json")) if folder is not None and folder.is_dir() else []
     return chosen + [str(config.parent) for config in mounted]
 

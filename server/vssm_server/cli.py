@@ -76,6 +76,12 @@ def need_redis(settings: Settings) -> str:
         stop("VSSM_REDIS_URL is needed, as in redis://host:6379/0; or use `vssm-server serve`, which runs its own.")
     if not settings.redis_url.startswith(("redis://", "rediss://", "unix://")):
         stop(f"VSSM_REDIS_URL must begin with redis://, rediss:// or unix://, not {settings.redis_url[:20]!r}.")
+    from redis.connection import parse_url
+
+    try:
+        parse_url(settings.redis_url)  # type: ignore[no-untyped-call]
+    except ValueError as error:
+        stop(f"VSSM_REDIS_URL cannot be used: {error}.")
     return settings.redis_url
 
 

@@ -5,6 +5,7 @@ import logging
 import math
 import time
 
+import msgspec
 import redis
 import redis.asyncio
 from redis.exceptions import OutOfMemoryError
@@ -77,7 +78,7 @@ class Fleet:
         """Reads the heartbeats now."""
         names = [name.decode() for name in await self._redis.zrange(keys.WORKERS, 0, -1) if isinstance(name, bytes)]
         beats = await self._redis.mget([keys.beat(name) for name in names]) if names else []
-        self.workers = [decode_heartbeat(beat) for beat in beats if isinstance(beat, bytes)]
+        self.workers = list(filter(None, map(_read, beats)))
         jobs = int(await self._redis.xlen(keys.JOBS))
         self.waiting = max(0, jobs - sum(worker.running for worker in self.workers))
         self._pace.see(self.workers, busy=jobs > 0)
@@ -134,3 +135,12 @@ class Fleet:
         if name in self.failed:
             raise Problem("model_failed", f"The checkpoint of {name!r} cannot be used: {self.failed[name]}", param)
         raise Problem("model_not_found", f"There is no model {name[:100]!r}; served are: {choice}.", param)
+
+
+def _read(beat: object) -> Heartbeat | None:
+    """A heartbeat; none when it has expired, or comes from a worker of another version."""
+    try:
+        return decode_heartbeat(beat) if isinstance(beat, bytes) else None
+    except msgspec.MsgspecError as error:
+        log.error("a heartbeat cannot be read: %s", error)
+        return None

@@ -11,13 +11,14 @@ from vssm_server.connect import connect
 from vssm_server.settings import Settings
 
 PATIENCE_SECONDS = 3.0
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy of the environment is not for this
 
 
 def of_api(settings: Settings) -> str | None:
     """What is wrong with the API here, or None: it must be ready, so Redis and a worker there too."""
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
     try:
-        with urllib.request.urlopen(f"http://{host}:{settings.port}/readyz", timeout=PATIENCE_SECONDS):
+        with DIRECT.open(f"http://{host}:{settings.port}/readyz", timeout=PATIENCE_SECONDS):
             return None
     except urllib.error.HTTPError as error:
         return f"not ready: {error.read().decode(errors='replace')[:500]}"

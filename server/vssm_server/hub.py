@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 import redis
 import redis.asyncio
@@ -192,7 +193,11 @@ class Hub:
         received = entries(answer)
         for entry, fields in received:
             self._last = entry
-            reply = decode_reply(fields[b"reply"])
+            try:
+                reply = decode_reply(fields[b"reply"])
+            except msgspec.MsgspecError as error:
+                log.error("a reply cannot be read: %s", error)
+                continue
             if (waiter := self.waiters.get(reply.id)) is not None:
                 waiter.put(reply)
         if received:

@@ -4,11 +4,11 @@ import os
 import socket
 import sys
 import urllib.error
-import urllib.request
 
 from rich.console import Console
 
 from vssm_server import valkey
+from vssm_server.health import DIRECT
 from vssm_server.settings import Settings
 from vssm_server.supervisor import INHERITED_SOCKET, Child, Supervisor
 
@@ -46,7 +46,7 @@ def _shown(host: str) -> str:
 
 def _ready(address: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{address}/readyz", timeout=PROBE_SECONDS) as response:
+        with DIRECT.open(f"{address}/readyz", timeout=PROBE_SECONDS) as response:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False

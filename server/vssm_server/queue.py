@@ -4,9 +4,11 @@ Every way a job can end goes through one Lua script, `finish`, that commits the 
 job together, and only for the consumer that still owns it. So there is exactly one reply, whoever dies when.
 """
 
+import logging
 import time
 from dataclasses import dataclass
 
+import msgspec
 import redis
 from redis.commands.core import Script
 
@@ -16,6 +18,8 @@ from vssm_server.messages import Chunk, Done, Failure, Request, SessionHead, dec
 
 MAX_DELIVERIES = 3
 LEASE_MS = 15_000
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class Queue:
     def __init__(self, client: redis.Redis, consumer: str) -> None:
         self.consumer = consumer
         self._redis = client
+        self._open = client.register_script(script("open", out_of_memory=True))
+        self._discard = client.register_script(script("discard", out_of_memory=True))
         self._held = client.register_script(script("held"))
         self._take = client.register_script(script("take"))
         self._claim = client.register_script(script("claim"))
@@ -72,11 +78,7 @@ class Queue:
 
     def open(self) -> list[Job]:
         """Makes the group if needed; returns what this consumer had taken and not finished."""
-        try:
-            self._redis.xgroup_create(keys.JOBS, keys.GROUP, id="0", mkstream=True)
-        except redis.ResponseError as error:
-            if "BUSYGROUP" not in str(error):
-                raise
+        self._open(keys=[keys.JOBS], args=[keys.GROUP])
         self.sync_clock()
         return self.held([])
 
@@ -97,23 +99,34 @@ class Queue:
     def wait(self, block_ms: int) -> list[Job]:
         """The next new job, if one comes within `block_ms`."""
         answer = self._redis.xreadgroup(keys.GROUP, self.consumer, {keys.JOBS: ">"}, count=1, block=block_ms)
-        return [Job(entry, decode_request(fields[b"job"]), 1) for entry, fields in entries(answer)]
+        return self._read([(entry, fields[b"job"], 1) for entry, fields in entries(answer)])
 
     def take(self, holding: int, most: int) -> list[Job]:
         """New jobs that are there: as many as make this worker's share fair, at most `most` with those it holds."""
         rows = self._take(keys=[keys.JOBS, keys.WORKERS], args=[keys.GROUP, self.consumer, holding, most, keys.BEAT])
-        return [Job(entry, decode_request(fields[1]), 1) for entry, fields in rows]
+        return self._read([(entry, fields[1], 1) for entry, fields in rows])
 
     def held(self, known: list[Job]) -> list[Job]:
         """What this consumer holds beside the jobs it knows of."""
         args: list[str | bytes] = [keys.GROUP, self.consumer, *(job.entry for job in known)]
         rows = self._held(keys=[keys.JOBS], args=args)
-        return [Job(entry, decode_request(payload), deliveries) for entry, payload, deliveries in rows]
+        return self._read(rows)
+
+    def _read(self, rows: list[tuple[bytes, bytes, int]]) -> list[Job]:
+        """The jobs of (entry, request, deliveries); one of another version would end every worker that it meets."""
+        jobs = []
+        for entry, payload, deliveries in rows:
+            try:
+                jobs.append(Job(entry, decode_request(payload), deliveries))
+            except msgspec.MsgspecError as error:
+                log.error("a job cannot be read and is set aside: %s", error)
+                self._discard(keys=[keys.JOBS, keys.ASIDE], args=[keys.GROUP, entry, payload])
+        return jobs
 
     def claim(self, count: int, suspects: int) -> list[Job]:
         """Jobs of dead workers: those delivered once, and up to `suspects` of those delivered more often."""
         rows = self._claim(keys=[keys.JOBS], args=[keys.GROUP, self.consumer, keys.BEAT, count, suspects])
-        return [Job(entry, decode_request(payload), before + 1) for entry, payload, before in rows]
+        return self._read([(entry, payload, before + 1) for entry, payload, before in rows])
 
     def cancelled(self, jobs: list[Job]) -> list[Job]:
         """Those of `jobs` that nobody waits for any more."""

@@ -60,8 +60,8 @@ class Sessions:
             return None
         return Session(session_id, decode_head(head), int(created) / 1e3, time.time() + left_ms / 1e3)
 
-    async def fork(self, session_id: str, ttl_ms: int | None, record: Record | None) -> Session | None:
-        """A copy under a new id, once for each record; None if the record is of another request.
+    async def fork(self, session_id: str, ttl_ms: int | None, record: Record | None) -> tuple[Session, bool] | None:
+        """A copy under a new id, and whether it was made before; None if the record is of another request.
 
         Raises Problem(session_not_found).
         """
@@ -71,10 +71,10 @@ class Sessions:
         if record is not None:
             names.append(record.name)
             args += [record.digest, record.kept_ms]
-        answer = (await self._fork(keys=names, args=args)).decode()
-        if not answer:
+        made, answer = [part.decode() for part in await self._fork(keys=names, args=args)]
+        if answer == "missing":
             raise missing(session_id)
-        return None if answer == "mismatch" else await self.get(answer)
+        return None if answer == "mismatch" else (await self.get(made), answer == "again")
 
     async def delete(self, session_id: str) -> None:
         """Raises Problem(session_not_found)."""

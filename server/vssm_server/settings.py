@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "VSSM_"
+DAY = 86_400
+DECADE = 3650 * DAY
 LIBRARY_VARIABLES = frozenset({"VSSM_DATA"})  # read by the model library, not by the server
 
 
@@ -50,29 +52,42 @@ class Settings(BaseSettings):
     max_request_steps: int = Field(default=262_144, ge=1, description="Largest num_samples x length of a request.")
     max_prefix_steps: int = Field(default=131_072, ge=1, description="Largest number of observed steps of a request.")
     max_body_bytes: int = Field(default=8 * 2**20, ge=1024, description="Largest body of a request.")
-    default_ttl_seconds: int = Field(default=3600, ge=1, description="How long a session is kept after its last use.")
-    max_ttl_seconds: int = Field(default=604_800, ge=1, description="Largest ttl_seconds of a request.")
+    default_ttl_seconds: int = Field(
+        default=3600, ge=1, le=DECADE, description="How long a session is kept after its last use."
+    )
+    max_ttl_seconds: int = Field(default=604_800, ge=1, le=DECADE, description="Largest ttl_seconds of a request.")
     deadline_seconds: float = Field(
-        default=120.0, gt=0, description="A request that takes longer is answered with 504."
+        default=120.0, gt=0, le=DAY, description="A request that takes longer is answered with 504."
     )
     queue_limit: int = Field(
         default=1024, ge=1, description="Accepted, unanswered requests; one more is answered with 429."
     )
     idempotency_seconds: int = Field(
-        default=600, ge=1, description="How long the answer to a request with an Idempotency-Key is kept for retries."
+        default=600,
+        ge=1,
+        le=DECADE,
+        description="How long the answer to a request with an Idempotency-Key is kept for retries.",
     )
     chunk_steps: int = Field(default=256, ge=1, description="Most steps of a sequence in one pass, so also in a chunk.")
     pass_steps: int = Field(
         default=32_768, ge=1, description="Most sequences x steps in one pass: bounds a worker's memory."
     )
-    drain_seconds: float = Field(default=30.0, ge=0, description="How long SIGTERM waits for accepted requests.")
+    drain_seconds: float = Field(
+        default=30.0, ge=0, le=DAY, description="How long SIGTERM waits for accepted requests."
+    )
     stall_seconds: float = Field(
         default=60.0,
         gt=0,
+        le=DAY,
         description="A worker whose pass takes longer hangs: it ends, is started again, and others take its jobs.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is logged.")
     log_format: Literal["text", "json"] = Field(default="text", description="Log lines for people or as JSON.")
+
+    @field_validator("models_dir", mode="before")
+    @classmethod
+    def _none_when_empty(cls, value: object) -> object:
+        return value or None
 
     def environment(self) -> dict[str, str]:
         """The same settings as `VSSM_*` variables, for child processes."""

@@ -120,7 +120,10 @@ class Worker:
         return Task(job, model, _state(saved), saved, queue_ms)
 
     def _saved(self, job: Job, fingerprint: str) -> Saved:
-        saved = self.queue.load(job)
+        try:
+            saved = self.queue.load(job)
+        except OutOfMemoryError:
+            raise Problem("storage_full", STORAGE_FULL) from None
         if not isinstance(saved, Saved):
             raise _refused(job, saved)
         if saved.head.fingerprint != fingerprint:

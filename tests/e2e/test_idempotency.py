@@ -94,6 +94,13 @@ def test_keys_that_are_none(serve: Serve, key: str | bytes) -> None:
     assert response.json()["error"]["param"] == "Idempotency-Key"
 
 
+def test_two_keys_are_refused(serve: Serve) -> None:
+    headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+    response = serve.client.post("/generate", json={"model": "pixels", "length": 2}, headers=headers)
+    assert response.status_code == 422
+    assert "sent 2 times" in response.json()["error"]["message"]
+
+
 def test_a_refused_request_may_be_mended_under_its_key(serve: Serve) -> None:
     headers = keyed()
     wrong = serve.client.post("/generate", json={"model": "pixels", "length": -1}, headers=headers)
@@ -106,6 +113,7 @@ def test_fork_makes_one_copy(serve: Serve) -> None:
     headers = keyed()
     copies = {serve.client.post(f"/sessions/{session}/fork", headers=headers).json()["id"] for _ in range(3)}
     assert len(copies) == 1
+    assert serve.client.post(f"/sessions/{session}/fork", headers=headers).headers["Idempotency-Replayed"] == "true"
     assert serve.client.post(f"/sessions/{session}/fork", headers=keyed()).json()["id"] not in copies
 
 

@@ -192,6 +192,9 @@ def test_nothing_is_left_in_redis(serve: Serve) -> None:
         ({"VSSM_PROT": "1"}, "did you mean VSSM_PORT"),
         ({"VSSM_PORT": "many"}, "VSSM_PORT: Input should be a valid integer"),
         ({"VSSM_REDIS_URL": "http://x"}, "must begin with redis://"),
+        ({"VSSM_REDIS_URL": "redis://host:port/0"}, "VSSM_REDIS_URL cannot be used"),
+        ({"VSSM_MAX_TTL_SECONDS": "10000000000000000"}, "less than or equal to 315360000"),
+        ({"VSSM_DEADLINE_SECONDS": "inf"}, "less than or equal to 86400"),
     ],
 )
 def test_wrong_settings_are_explained(serve: Serve, settings: dict[str, str], says: str, tmp_path: Path) -> None:

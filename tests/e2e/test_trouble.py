@@ -47,6 +47,38 @@ def test_redis_without_memory_and_with_it_again(start: Callable[..., Serve]) -> 
     assert values(resumed) == [row[5:] for row in values(serve.generate(model="pixels", length=10, seed=3))]
 
 
+def test_a_worker_that_starts_while_redis_is_full_answers_what_waits(start: Callable[..., Serve]) -> None:
+    serve = start()
+    session = serve.generate(model="pixels", length=5, seed=3, save=True)["session_id"]
+    bodies = [{"session_id": session, "length": 5, "stream": True}, {"model": "pixels", "length": 5}]
+    with connect(serve.redis_url) as redis, ThreadPoolExecutor(2) as pool:
+        worker = serve.child("worker")
+        worker.suspend()
+        time.sleep(0.6)
+        answers = [pool.submit(serve.client.post, "/generate", json=body) for body in bodies]
+        until(lambda: redis.xlen(keys.JOBS) == 2)
+        redis.config_set("maxmemory", 1)
+        worker.kill()
+        assert [answer.result().status_code for answer in answers] == [507, 507]
+        redis.config_set("maxmemory", 0)
+    until(serve.ready)
+    assert serve.generate(session_id=session, length=5)["position"] == 10
+
+
+def test_what_cannot_be_read_stops_nobody(serve: Serve) -> None:
+    with connect(serve.redis_url) as redis:
+        redis.xadd(keys.JOBS, {"job": b"garbage"})
+        redis.set(keys.beat("other"), b"garbage", px=5000)
+        redis.zadd(keys.WORKERS, {"other": time.time()})
+        for api in redis.scan_iter("vssm:api:*", count=1000):
+            assert isinstance(api, bytes)
+            redis.xadd(keys.replies(api.decode().split(":")[-1]), {"reply": b"garbage"})
+        until(lambda: redis.xlen(keys.JOBS) == 0)
+        assert redis.xrevrange(keys.ASIDE, count=1)[0][1] == {b"job": b"garbage"}
+        redis.delete(keys.ASIDE)
+    assert serve.generate(model="pixels", length=5)["position"] == 5
+
+
 def test_redis_that_refuses_connections_is_told_at_once(start: Callable[..., Serve]) -> None:
     serve = start()
     redis_process = serve.child("valkey-server")
@@ -200,6 +232,7 @@ def test_health_commands_tell_the_truth(serve: Serve, part: str) -> None:
     def ask(**settings: object) -> "subprocess.CompletedProcess[str]":
         chosen = {"PORT": serve.client.base_url.port, "REDIS_URL": serve.redis_url, **settings}
         environment = {f"VSSM_{name}": str(value) for name, value in chosen.items()}
+        environment["http_proxy"] = "http://127.0.0.1:9"  # must not matter
         command = [sys.executable, "-m", "vssm_server", "healthy", part]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
 

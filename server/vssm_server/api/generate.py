@@ -71,7 +71,7 @@ async def _accept(
         settings = api.settings
         kept_ms = settings.idempotency_seconds * 1000
         return await unless_left(
-            once.accept(api.hub, ticket, plan_it, kept_ms, settings.deadline_seconds), request.receive
+            once.accept(api.hub, ticket, plan_it, api.check_open, kept_ms, settings.deadline_seconds), request.receive
         )
     plan = await plan_it()
     waiter = await api.hub.submit(plan.request, plan.start)

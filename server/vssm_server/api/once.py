@@ -7,11 +7,12 @@ The record is made together with the job and gets its answer together with the c
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import msgspec
 import orjson
+from starlette.datastructures import Headers
 
 from vssm_server import keys
 from vssm_server.api.plan import Plan
@@ -47,11 +48,14 @@ def mismatch() -> Problem:
     return Problem("idempotency_mismatch", message, HEADER)
 
 
-def ticket(headers: Mapping[str, str], path: str, body: object) -> Ticket | None:
+def ticket(headers: Headers, path: str, body: object) -> Ticket | None:
     """Of a request's headers, if it has a key. Raises Problem."""
-    key = headers.get(HEADER)
-    if key is None:
+    keys_sent = headers.getlist(HEADER)
+    if not keys_sent:
         return None
+    if len(keys_sent) > 1:
+        raise invalid(HEADER, f"{HEADER} was sent {len(keys_sent)} times; send one.")
+    key = keys_sent[0]
     if not (1 <= len(key) <= MAX_LENGTH and key.isascii() and key.isprintable()):
         raise invalid(HEADER, f"{HEADER} must be 1 to {MAX_LENGTH} printable ASCII characters, for example a UUID.")
     content = orjson.dumps([path, body], option=orjson.OPT_SORT_KEYS)
@@ -59,11 +63,17 @@ def ticket(headers: Mapping[str, str], path: str, body: object) -> Ticket | None
 
 
 async def accept(
-    hub: Hub, ticket: Ticket, plan: Callable[[], Awaitable[Plan]], kept_ms: int, patience_seconds: float
+    hub: Hub,
+    ticket: Ticket,
+    plan: Callable[[], Awaitable[Plan]],
+    check_open: Callable[[], None],
+    kept_ms: int,
+    patience_seconds: float,
 ) -> tuple[Plan, Waiter, bool]:
     """The plan and its waiter, and whether it is the answer of an earlier request. Raises Problem."""
     until = time.monotonic() + patience_seconds
     while time.monotonic() < until:
+        check_open()
         if (known := await hub.known(ticket.name)) is None:
             new = await plan()
             record = Record(ticket.name, ticket.digest, encode(new), kept_ms)
@@ -79,7 +89,10 @@ async def accept(
 
 
 def _replay(remembered_plan: bytes, remembered_answer: bytes) -> tuple[Plan, Waiter]:
-    plan, answer = _decode_plan(remembered_plan), decode_reply(remembered_answer)
+    try:
+        plan, answer = _decode_plan(remembered_plan), decode_reply(remembered_answer)
+    except msgspec.MsgspecError:
+        raise mismatch() from None  # remembered by another version of the server
     waiter = Waiter(plan.request, plan.start)
     if plan.request.stream and isinstance(answer, Done) and answer.values is not None:
         waiter.put(Chunk(answer.id, answer.position, answer.values))

@@ -34,7 +34,7 @@ async def get_session(session_id: str, api: Shared) -> SessionResponse:
     responses=errors(400, 404, 413, 415, 422, 503, 507),
     openapi_extra=FORK,
 )
-async def fork_session(session_id: str, request: Request, api: Shared) -> SessionResponse:
+async def fork_session(session_id: str, request: Request, response: Response, api: Shared) -> SessionResponse:
     """Original and copy continue independently; given the same requests, they make the same values."""
     api.check_open()
     asked = await read(request, ForkRequest) if await request.body() else ForkRequest(ttl_seconds=None)
@@ -42,9 +42,12 @@ async def fork_session(session_id: str, request: Request, api: Shared) -> Sessio
     ticket = once.ticket(request.headers, request.url.path, asked.model_dump())
     kept_ms = api.settings.idempotency_seconds * 1000
     record = None if ticket is None else Record(ticket.name, ticket.digest, b"", kept_ms)
-    copy = await api.sessions.fork(session_id, ttl_ms, record)
-    if copy is None:
+    forked = await api.sessions.fork(session_id, ttl_ms, record)
+    if forked is None:
         raise once.mismatch()
+    copy, again = forked
+    if again:
+        response.headers[once.REPLAYED] = "true"
     return _session(copy)
 
 

@@ -1,14 +1,14 @@
 -- KEYS session, new session [, idempotency record]; ARGV ttl ms, new id, digest, ms to keep the record.
--- Copies the state without its lease: id of the copy, '' when there is nothing to copy, or 'mismatch' when the
--- record is of another request. A record of this request gives the copy it was made for.
+-- Copies the state without its lease: {id of the copy, 'new'}, {'', 'missing'} when there is nothing to copy,
+-- {'', 'mismatch'} when the record is of another request, {id, 'again'} with the copy that the record was made for.
 if KEYS[3] then
   local known = redis.call('HMGET', KEYS[3], 'digest', 'answer')
   if known[1] then
-    if known[1] == ARGV[3] then return known[2] end
-    return 'mismatch'
+    if known[1] == ARGV[3] then return {known[2], 'again'} end
+    return {'', 'mismatch'}
   end
 end
-if redis.call('COPY', KEYS[1], KEYS[2]) == 0 then return '' end
+if redis.call('COPY', KEYS[1], KEYS[2]) == 0 then return {'', 'missing'} end
 redis.call('HDEL', KEYS[2], 'lease', 'lease_until')
 local time = redis.call('TIME')
 redis.call('HSET', KEYS[2], 'created', time[1] * 1000 + math.floor(time[2] / 1000))
@@ -17,4 +17,4 @@ if KEYS[3] then
   redis.call('HSET', KEYS[3], 'digest', ARGV[3], 'plan', '', 'answer', ARGV[2])
   redis.call('PEXPIRE', KEYS[3], ARGV[4])
 end
-return ARGV[2]
+return {ARGV[2], 'new'}
