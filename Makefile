@@ -37,6 +37,7 @@ compose-test: .venv/.dev ## build the images, run docker-compose.yml, test it fr
 	  || { echo "compose-test was not run: it needs a running Docker Engine with Compose v2" \
 	  "(https://docs.docker.com/engine/install/)." >&2; exit 1; }
 	docker compose build --quiet
+	docker image ls --filter reference='vssm-*' --filter reference=python:3.11-slim
 	COMPOSE_TEST=1 $(BIN)/python -m pytest tests/compose --durations=5
 
 chaos: .venv/.dev ## random kills and stops of every process under load (5,000 requests, about 3 minutes)

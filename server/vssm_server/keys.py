@@ -30,9 +30,9 @@ def cancel(job: str) -> str:
     return f"vssm:cancel:{job}"
 
 
-def idempotency(owner_key: str) -> str:
+def idempotency(key: str) -> str:
     """Record of the request that was made with an Idempotency-Key, and of its answer."""
-    return f"vssm:idempotency:{hashlib.sha256(owner_key.encode()).hexdigest()[:32]}"
+    return f"vssm:idempotency:{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 
 def session(session_id: str) -> str:

@@ -87,17 +87,13 @@ class Task:
             return Chunk(self.job.request.id, self.state.position, Array.pack(advance.values))
         return None
 
-    def reply(self) -> Done:
-        """The reply of the ended task; a stream has had its values."""
-        done = self.whole()
-        return msgspec.structs.replace(done, values=None) if self.job.request.stream else done
+    def reply(self) -> tuple[Done, Done | None]:
+        """The ended task's reply (a stream has had its values), and what a retry with its key is answered with."""
+        whole, request = self._whole(), self.job.request
+        reply = msgspec.structs.replace(whole, values=None) if request.stream else whole
+        return reply, None if request.idempotency is None else whole
 
-    def answer(self) -> Done | None:
-        """What a retry with the same Idempotency-Key is answered with."""
-        return None if self.job.request.idempotency is None else self.whole()
-
-    def whole(self) -> Done:
-        """The ended task's result with all values that were kept."""
+    def _whole(self) -> Done:
         return Done(
             id=self.job.request.id,
             fingerprint=self.model.fingerprint,

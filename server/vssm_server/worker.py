@@ -157,7 +157,8 @@ class Worker:
     def commit(self, task: Task) -> None:
         """State, reply and the end of the job, at once. A session that moved on meanwhile is continued from there."""
         try:
-            answer = self.queue.commit(task.job, task.reply(), task.commit(), task.answer())
+            reply, remembered = task.reply()
+            answer = self.queue.commit(task.job, reply, task.commit(), remembered)
         except OutOfMemoryError:
             self.fail(task.job, Problem("storage_full", STORAGE_FULL))
             return

@@ -9,6 +9,8 @@ import pytest
 from tests.chaos.hosts import missing
 from tests.chaos.run import Plan, run, run_on_hosts
 
+WHY_NOT = missing()
+
 
 @pytest.mark.slow
 def test_random_faults(tmp_path: Path) -> None:
@@ -41,7 +43,7 @@ def test_a_rolling_restart_is_healed_by_retries(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(missing() is not None, reason=f"NOT RUN: {missing()}")
+@pytest.mark.skipif(WHY_NOT is not None, reason=f"NOT RUN: {WHY_NOT}")
 def test_workers_on_hosts_of_their_own_and_a_cut_link(tmp_path: Path) -> None:
     report = asyncio.run(run_on_hosts(Plan(requests=300, clients=16, seed=14), tmp_path))
     assert report["passed"], report

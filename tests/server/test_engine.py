@@ -51,7 +51,7 @@ def run(engine: Engine, tasks: Sequence[Task]) -> list[Values]:
         for step in engine.run(tasks):
             assert isinstance(step.outcome, Advance), step.outcome
             step.task.take(step.steps, step.outcome)
-    arrays = [task.reply().values for task in tasks]
+    arrays = [task.reply()[0].values for task in tasks]
     return [array.unpack() for array in arrays if array is not None]
 
 

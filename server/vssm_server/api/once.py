@@ -36,11 +36,6 @@ class Ticket:
     name: str
     digest: bytes
 
-    def check(self, digest: bytes) -> None:
-        """Raises Problem unless the key was first used for the same request."""
-        if digest != self.digest:
-            raise mismatch()
-
 
 def mismatch() -> Problem:
     """The answer when a key is used for a second request."""
@@ -80,7 +75,8 @@ async def accept(
             if (waiter := await hub.submit(new.request, new.start, record)) is not None:
                 return new, waiter, False
             continue
-        ticket.check(known.digest)
+        if known.digest != ticket.digest:
+            raise mismatch()
         if known.answer is not None:
             return *_replay(known.plan, known.answer), True
         await asyncio.sleep(LOOK_SECONDS)
