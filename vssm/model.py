@@ -19,6 +19,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from typing import Any, cast
 
 import numpy as np
@@ -243,7 +244,7 @@ class VSSM(nn.Module):
 
     def _versions(self) -> tuple[object, ...]:
         weight = self.embed.weight
-        return weight.device, weight.dtype, sum(p._version for p in self._weights)
+        return weight.device, weight.dtype, sum(map(attrgetter("_version"), self._weights))
 
     @property
     def device(self) -> torch.device:

@@ -153,7 +153,12 @@ def _threads(rows: int) -> int:
 
 
 def _run(kernel: Any, rows: int, *arguments: Any) -> None:
-    in_parts(even_cuts(rows, _threads(rows), HEIGHT), kernel, *arguments)
+    """All rows through a kernel, on as many threads as they are worth."""
+    threads = _threads(rows)
+    if threads == 1:
+        kernel(0, rows, *arguments)
+    else:
+        in_parts(even_cuts(rows, threads, HEIGHT), kernel, *arguments)
 
 
 def _map(kernel: Any, x: Floats, layer: Layer) -> Floats:
