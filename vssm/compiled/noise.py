@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from vssm.noise import (
-    ATANH,
     AS241_A,
     AS241_B,
     AS241_C,
     AS241_D,
+    ATANH,
     LN2,
     M0,
     M1,
