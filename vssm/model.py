@@ -196,6 +196,10 @@ class VSSM(nn.Module):
         """The state of `num_samples` sequences before their first step."""
         return generation.start(self, num_samples, seed)
 
+    def warm_up(self) -> None:
+        """Packs the weights and compiles what generation needs, so that the first request is not slow."""
+        generation.warm_up(self)
+
     def advance(self, windows: Sequence[Window]) -> list[Advance]:
         """Advance every window's sequences by its steps, all in one parallel pass; see `generation.advance`."""
         return generation.advance(self, windows)

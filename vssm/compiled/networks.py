@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from vssm.compiled import kernels
 from vssm.compiled.tile import HEIGHT, Floats, pack, pad
 from vssm.latents import LOG_SCALE_LIMIT, CategoricalLatent, GaussianLatent
-from vssm.parallel import even_cuts, in_parts
+from vssm.parallel import even_cuts, in_parts, over_threads
 from vssm.ssm import MLP, Block, Stack
 
 if TYPE_CHECKING:
@@ -153,12 +153,7 @@ def _threads(rows: int) -> int:
 
 
 def _run(kernel: Any, rows: int, *arguments: Any) -> None:
-    """All rows through a kernel, on as many threads as they are worth."""
-    threads = _threads(rows)
-    if threads == 1:
-        kernel(0, rows, *arguments)
-    else:
-        in_parts(even_cuts(rows, threads, HEIGHT), kernel, *arguments)
+    over_threads(rows, rows // _ROWS_WORTH_A_THREAD, HEIGHT, kernel, *arguments)
 
 
 def _map(kernel: Any, x: Floats, layer: Layer) -> Floats:

@@ -29,7 +29,7 @@ from vssm.noise import (
     Counters,
     Kind,
 )
-from vssm.parallel import even_cuts, in_parts
+from vssm.parallel import over_threads
 
 _KINDS: dict[Kind, int] = {"word": 0, "normal": 1, "logistic": 2, "gumbel": 3}
 _BLOCKS = 64  # Philox blocks at a time, of four numbers each
@@ -38,19 +38,20 @@ _NUMBERS_WORTH_A_THREAD = 8192
 
 def draw(counters: Counters, kind: Kind, purpose: int, steps: int, width: int) -> Tensor:
     """`Counters.draw` on the CPU: float32 (rows, steps, width); int64 for "word"."""
-    rows = len(counters.seed)
-    values = np.empty((rows * steps, width), np.float64 if kind == "word" else np.float32)
-    given = [t.numpy() for t in (counters.seed, counters.sample, counters.position)]
-    threads = max(1, min(torch.get_num_threads(), values.size // _NUMBERS_WORTH_A_THREAD))
-    in_parts(even_cuts(len(values), threads), _draw, *given, purpose, steps, _KINDS[kind], values)
-    drawn = torch.from_numpy(values).view(rows, steps, width)
+    rows = counters.seed.shape[0]
+    values = np.empty((rows, steps, width), np.float64 if kind == "word" else np.float32)
+    given = (counters.seed.numpy(), counters.sample.numpy(), counters.position.numpy())
+    over_threads(
+        rows * steps, values.size // _NUMBERS_WORTH_A_THREAD, 1, _draw, *given, purpose, steps, _KINDS[kind], values
+    )
+    drawn = torch.from_numpy(values)
     return drawn.to(torch.int64) if kind == "word" else drawn
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _draw(first, last, seed, sample, position, purpose, steps, kind, values):  # type: ignore[no-untyped-def]
-    """Rows `first` to `last` of values (rows * steps, width)."""
-    width = values.shape[1]
+    """Steps `first` to `last` of values (rows, steps, width), counted over all rows."""
+    width = values.shape[2]
     blocks = (width + 3) // 4
     counters = np.empty((5, _BLOCKS), np.uint64)  # three counter words (the fourth is the purpose), two key words
     numbers, other = np.empty((4, _BLOCKS), np.float64), np.empty((4, _BLOCKS), np.float64)
@@ -58,10 +59,9 @@ def _draw(first, last, seed, sample, position, purpose, steps, kind, values):  #
     for start in range(0, total, _BLOCKS):
         count = min(_BLOCKS, total - start)
         for i in range(count):
-            step, block = divmod(start + i, blocks)
-            row = first + step
-            sequence = row // steps
-            at = np.uint64(position[sequence] + row % steps)
+            flat, block = divmod(start + i, blocks)
+            sequence, step = divmod(first + flat, steps)
+            at = np.uint64(position[sequence] + step)
             key = np.uint64(seed[sequence])
             counters[0, i] = at & np.uint64(MASK)
             counters[1, i] = (((at >> np.uint64(32)) << np.uint64(16)) + np.uint64(block)) & np.uint64(MASK)
@@ -76,8 +76,9 @@ def _draw(first, last, seed, sample, position, purpose, steps, kind, values):  #
             for j in range(4):
                 _transform(kind, numbers[j], other[j])
         for i in range(count):
-            step, block = divmod(start + i, blocks)
-            result = values[first + step]
+            flat, block = divmod(start + i, blocks)
+            sequence, step = divmod(first + flat, steps)
+            result = values[sequence, step]
             for j in range(min(4, width - 4 * block)):
                 result[4 * block + j] = numbers[j, i]
 
