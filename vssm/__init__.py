@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vssm.checkpoint import CheckpointError, load, save, shipped_models
     from vssm.config import ModelConfig
-    from vssm.generation import Advance, Window
     from vssm.model import VSSM, Elbo
     from vssm.noise import Counters
     from vssm.observations import ObservationError
+    from vssm.passes import Advance, Window
     from vssm.recurrence import linear_recurrence, linear_recurrence_reference
     from vssm.ssm import SSM
     from vssm.state import State, StateError
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 _MODULES = {
     "checkpoint": ("CheckpointError", "load", "save", "shipped_models"),
     "config": ("ModelConfig",),
-    "generation": ("Advance", "Window"),
     "model": ("VSSM", "Elbo"),
     "noise": ("Counters",),
     "observations": ("ObservationError",),
+    "passes": ("Advance", "Window"),
     "recurrence": ("linear_recurrence", "linear_recurrence_reference"),
     "ssm": ("SSM",),
     "state": ("State", "StateError"),

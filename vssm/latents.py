@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vssm import config
+from vssm.exact import exact_exp
 from vssm.noise import Kind
-from vssm.rows import exact_exp
 from vssm.ssm import MLP
 
 LOG_SCALE_LIMIT = 8.0
@@ -126,6 +126,10 @@ class CategoricalLatent(Latent):
             return Draw(hard, kl, log_ratio)
         soft = F.softmax(score / self.relaxation, dim=-1).flatten(-2)
         return Draw(hard + soft - soft.detach(), kl, log_ratio)
+
+    def choose(self, logits: Tensor, noise: Tensor) -> Tensor:
+        """One-hot z (B, T, Z) from flat logits and Gumbel noise, both (B, T, Z)."""
+        return self._one_hot(self._grouped(logits) + self._grouped(noise))
 
     def draw_noise(self, shape: tuple[int, int], like: Tensor, generator: torch.Generator | None) -> Tensor:
         u = torch.rand(*shape, self.size, generator=generator, dtype=torch.float64, device=like.device)

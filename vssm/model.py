@@ -28,10 +28,12 @@ from torch import Tensor, nn
 from vssm import generation
 from vssm.checkpoint import fingerprint_of
 from vssm.config import GaussianLevel, ModelConfig
-from vssm.generation import MAX_TEMPERATURE, Advance, Generated, Output, Window
+from vssm.generation import MAX_TEMPERATURE, Generated
 from vssm.latents import Draw, Latent, build_latent
+from vssm.networks import Networks, build_networks
 from vssm.observations import build_observation
-from vssm.ssm import Bidirectional, Linear, Stack
+from vssm.passes import Advance, Output, Window
+from vssm.ssm import Bidirectional, Stack
 from vssm.state import State
 
 _STEPS_AT_ONCE = 1 << 14  # of importance samples in one pass: fills the machine, fits its memory
@@ -60,7 +62,7 @@ class Level(nn.Module):
         super().__init__()
         level, decoder = model.levels[index], model.decoder
         self.latent: Latent = build_latent(level, model.encoder.width, decoder.width, lowest=index == 0)
-        self.inject = Linear(self.latent.size, decoder.width)
+        self.inject = nn.Linear(self.latent.size, decoder.width)
         self.stack = Stack(decoder.width, decoder.state, level.layers, decoder.linear)
 
     def decode(self, z: Tensor, d: Tensor | None, state: Tensor, last: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -81,36 +83,35 @@ class VSSM(nn.Module):
         self.noise_size = (
             sum(v.size for v in config.levels if isinstance(v, GaussianLevel)) if encoder.sees_noise else 0
         )
-        self.embed = Linear(self.observation.feature_size + self.noise_size, encoder.width)
+        self.embed = nn.Linear(self.observation.feature_size + self.noise_size, encoder.width)
         stack = Stack if encoder.kind == "causal" else Bidirectional
         self.encoder = stack(encoder.width, encoder.state, encoder.layers)
         self.levels = cast("list[Level]", nn.ModuleList(Level(config, k) for k in range(len(config.levels))))
+        self._weights: list[nn.Parameter] = []
+        self._packed: tuple[tuple[object, ...], Networks] | None = None
 
     # -- the two halves ------------------------------------------------------------------------------------------
 
-    def encode(
-        self,
-        x: Tensor,
-        noise: Tensor | None,
-        before: Tensor | None,
-        state: Tensor | None,
-        last: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Encoder features (B, T, E) of x (B, T, size), and the encoder's state.
+    def encoder_features(self, x: Tensor, noise: Tensor | None, before: Tensor | None) -> Tensor:
+        """What the encoder reads (B, T, F) of x (B, T, size).
 
-        `noise` (B, T, Zg) made the Gaussian latents of these steps and `before` (B, Zg) those of the step before;
-        both are read only by an encoder that sees noise. `state` None means the start of the sequence.
+        `noise` (B, T, Zg) made the Gaussian latents of these steps and `before` (B, Zg) those of the step before (None
+        at the start of the sequence); both are read only by an encoder that sees noise.
         """
-        features = self.observation.embed(x).to(self.embed.weight.dtype)
-        if self.noise_size and noise is not None:
-            first = noise.new_zeros(noise.shape[0], 1, noise.shape[2]) if before is None else before[:, None]
-            features = torch.cat([features, torch.cat([first, noise[:, :-1]], dim=1)], dim=-1)
-        embedded = self.embed(features)
+        features: Tensor = self.observation.embed(x).to(self.embed.weight.dtype)
+        if not self.noise_size or noise is None:
+            return features
+        first = noise.new_zeros(noise.shape[0], 1, noise.shape[2]) if before is None else before[:, None]
+        return torch.cat([features, torch.cat([first, noise[:, :-1]], dim=1)], dim=-1)
+
+    def encode(self, x: Tensor, noise: Tensor | None) -> Tensor:
+        """Encoder features (B, T, E) of whole sequences x (B, T, size); see `encoder_features`."""
+        embedded = self.embed(self.encoder_features(x, noise, None))
         if isinstance(self.encoder, Bidirectional):
-            return self.encoder(embedded), None
-        start = self.encoder.start(x.shape[0], embedded) if state is None else state
-        e, state = self.encoder(embedded, start, last)
-        return e, state
+            features: Tensor = self.encoder(embedded)
+            return features
+        e: Tensor = self.encoder(embedded, self.encoder.start(x.shape[0], embedded))[0]
+        return e
 
     def decode(self, z: Sequence[Tensor]) -> Tensor:
         """Parameters (B, T, size, P) of p(x | z) for latents of all levels, from the start of the sequence."""
@@ -133,7 +134,7 @@ class VSSM(nn.Module):
         return draws, d
 
     def _posterior_features(self, x: Tensor, noise: Sequence[Tensor]) -> Tensor:
-        return self.encode(x, self.gaussian_noise(noise), None, None)[0]
+        return self.encode(x, self.gaussian_noise(noise))
 
     def _posterior(self, k: int, e: Tensor, d: Tensor | None, noise: Sequence[Tensor]) -> Draw:
         return self.levels[k].latent.posterior(e, d, noise[k])
@@ -231,6 +232,18 @@ class VSSM(nn.Module):
     def fingerprint(self) -> str:
         """Hash of config and weights, 64 hex digits; taken once, so of the weights at that moment."""
         return fingerprint_of(self.config, self.state_dict())
+
+    @property
+    def networks(self) -> Networks:
+        """What generation runs: packed when first used, and again after a weight was changed in place."""
+        if self._packed is None or self._packed[0] != self._versions():
+            self._weights = list(self.parameters())
+            self._packed = self._versions(), build_networks(self)
+        return self._packed[1]
+
+    def _versions(self) -> tuple[object, ...]:
+        weight = self.embed.weight
+        return weight.device, weight.dtype, sum(p._version for p in self._weights)
 
     @property
     def device(self) -> torch.device:

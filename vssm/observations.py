@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vssm import config
+from vssm.exact import exact_exp
 from vssm.noise import Counters, Purpose
-from vssm.rows import exact_exp
-from vssm.ssm import MLP, Linear
+from vssm.ssm import MLP
 
 
 class ObservationError(ValueError):
@@ -31,18 +31,18 @@ class Observation(nn.Module, ABC):
 
     dtype: torch.dtype
     feature_size: int
-    _params: int
+    params_each: int
 
     def __init__(self, size: int, width: int, linear: bool) -> None:
         super().__init__()
         self.size = size
-        out = size * self._params
-        self.head: nn.Module = Linear(width, out) if linear else MLP(width, width, out)
+        out = size * self.params_each
+        self.head: nn.Module = nn.Linear(width, out) if linear else MLP(width, width, out)
 
     def params(self, features: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, size, P)."""
         out: Tensor = self.head(features)
-        return out.reshape(*out.shape[:-1], self.size, self._params)
+        return out.reshape(*out.shape[:-1], self.size, self.params_each)
 
     @abstractmethod
     def embed(self, x: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ class BernoulliObservation(Observation):
     """Independent bits; params are logits."""
 
     dtype = torch.uint8
-    _params = 1
+    params_each = 1
 
     def __init__(self, size: int, width: int, linear: bool) -> None:
         super().__init__(size, width, linear)
@@ -129,7 +129,7 @@ class CategoricalObservation(Observation):
     dtype = torch.int64
 
     def __init__(self, size: int, width: int, linear: bool, classes: int) -> None:
-        self._params = classes
+        self.params_each = classes
         super().__init__(size, width, linear)
         self.classes = classes
         embedded = min(32, classes)
@@ -167,7 +167,7 @@ class GaussianObservation(Observation):
     """Real values; params are the means, the scale of each channel is learned."""
 
     dtype = torch.float32
-    _params = 1
+    params_each = 1
 
     def __init__(self, size: int, width: int, linear: bool) -> None:
         super().__init__(size, width, linear)

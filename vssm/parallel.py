@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
@@ -29,6 +30,23 @@ def over_rows(kernel: Any, arrays: list[np.ndarray[Any, Any]], shared: int = 0) 
     cuts = np.linspace(0, rows, min(threads, rows) + 1).astype(int)
     parts = [arrays[:shared] + [x[i:j] for x in arrays[shared:]] for i, j in pairwise(cuts)]
     list(_pool(threads).map(lambda part: kernel(*part), parts))
+
+
+def in_parts(cuts: Sequence[int], kernel: Any, *arguments: Any) -> None:
+    """Run `kernel(first, last, *arguments)` between every two neighbours of `cuts`, each on a thread of its own."""
+    *others, own = pairwise(cuts)
+    pool = _pool(len(cuts))
+    running = [pool.submit(kernel, first, last, *arguments) for first, last in others]
+    kernel(*own, *arguments)
+    for part in running:
+        part.result()
+
+
+def even_cuts(count: int, most: int, unit: int = 1) -> list[int]:
+    """Bounds of at most `most` parts of 0..count, about even, each but the last a multiple of `unit`."""
+    units = -(-count // unit)
+    parts = max(1, min(most, units))
+    return [min(count, unit * (units * i // parts)) for i in range(parts + 1)]
 
 
 @cache

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vssm.generation import Window
 from vssm.model import VSSM
+from vssm.passes import Window
 
 _REQUESTS = 100
 

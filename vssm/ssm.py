@@ -18,26 +18,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vssm import gates, rows
+from vssm import gates
 from vssm.recurrence import linear_recurrence
-
-
-class Linear(nn.Linear):
-    """A linear map whose rows do not depend on each other, see `rows.linear`."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return rows.linear(x, self.weight, self.bias)
 
 
 class MLP(nn.Sequential):
     """Norm, hidden layer, output layer; the last one starts small when `gain` is below 1."""
 
     def __init__(self, in_size: int, hidden: int, out_size: int, gain: float = 1.0) -> None:
-        last = Linear(hidden, out_size)
+        last = nn.Linear(hidden, out_size)
         nn.init.zeros_(last.bias)
         with torch.no_grad():
             last.weight.mul_(gain)
-        super().__init__(nn.LayerNorm(in_size), Linear(in_size, hidden), Activation(), last)
+        super().__init__(nn.LayerNorm(in_size), nn.Linear(in_size, hidden), Activation(), last)
 
 
 class Activation(nn.Module):
@@ -53,8 +46,8 @@ class SSM(nn.Module):
         radius = torch.empty(state).uniform_(min_radius**2, max_radius**2).sqrt()
         self.log_decay = nn.Parameter(torch.log(-torch.log(radius)))  # |a| = exp(-exp(log_decay))
         self.angle = nn.Parameter(torch.empty(state).uniform_(0.0, math.pi / 4))
-        self.input = Linear(width, 2 * state, bias=False)
-        self.output = Linear(2 * state, width)
+        self.input = nn.Linear(width, 2 * state, bias=False)
+        self.output = nn.Linear(2 * state, width)
         self.skip = nn.Parameter(0.1 * torch.randn(width))
 
     def gates(self) -> tuple[Tensor, Tensor]:
@@ -71,7 +64,7 @@ class SSM(nn.Module):
     def forward(self, x: Tensor, state: Tensor, last: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x (B, T, D), state (B, 2N) -> y (B, T, D) and the state after step `last` (B,) of each row, or the final."""
         a, scale = self.gates()
-        u = rows.linear(x, self.input.weight * scale[:, None], None)  # (B, T, 2N)
+        u = F.linear(x, self.input.weight * scale[:, None])  # (B, T, 2N)
         h, h_last = linear_recurrence(a, _complex(u), _complex(state))  # (B, T, N), (B, N)
         y = self.output(torch.view_as_real(h).flatten(-2)) + self.skip * x
         if last is not None:
@@ -93,7 +86,7 @@ class Block(nn.Module):
         self.linear = linear
         if not linear:
             self.norm = nn.LayerNorm(width)
-            self.mix = Linear(width, 2 * width)
+            self.mix = nn.Linear(width, 2 * width)
 
     def forward(self, x: Tensor, state: Tensor, last: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if self.linear:

@@ -159,7 +159,7 @@ def in_little_memory(margin_bytes: int, rows: int, steps: int, company: int) -> 
 
 
 def test_a_pass_that_does_not_fit_is_split_and_the_values_are_the_same() -> None:
-    result = in_little_memory(150 * 2**20, rows=512, steps=512, company=4)
+    result = in_little_memory(190 * 2**20, rows=200_000, steps=4, company=4)
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
     assert report["limited_passes"] > 0

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.vssm.models import KINDS, build
 from vssm import VSSM, Advance, ObservationError, State, StateError, Window
-from vssm.generation import Output
 from vssm.noise import Counters
+from vssm.passes import Output
 
 MODELS = {kind: build(kind) for kind in KINDS}
 

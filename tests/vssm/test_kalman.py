@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
+from torch.nn import Linear
 
 from tests.vssm.models import build
 from vssm import VSSM
 from vssm.latents import Draw
-from vssm.ssm import Linear
 
 LEVEL = {"kind": "gaussian", "size": 1, "layers": 1}
 STEPS = 6

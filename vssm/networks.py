@@ -1,0 +1,83 @@
+"""The networks of a model as generation calls them, one implementation for each kind of device.
+
+    encode      what the encoder reads        -> e, its state
+    prior       features of the level below   -> z of a level
+    posterior   e, features of the level below -> z of a level
+    decode      z, features of the level below -> features of a level, its state
+    params      features of the last level    -> p(x | z)
+
+`ReferenceNetworks` calls the torch modules, on any device and dtype; float32 on a CPU runs compiled. A state goes in
+as it was before the first step and comes out as it is after step `last` of each row.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, cast
+
+import torch
+from torch import Tensor
+
+from vssm.compiled.networks import CompiledNetworks
+from vssm.ssm import Stack
+
+if TYPE_CHECKING:
+    from vssm.model import VSSM
+
+
+class Networks(Protocol):
+    """What a pass needs of a model; features given to `decode` may be overwritten."""
+
+    block_rows: int
+    """Sequences x steps that a pass works on at once."""
+
+    def encode(self, features: Tensor, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, F), state (B, L, 2N), last (B,) -> e (B, T, E) and the state."""
+
+    def prior(self, k: int, d: Tensor | None, noise: Tensor) -> Tensor:
+        """z (B, T, Z) of level k."""
+
+    def posterior(self, k: int, e: Tensor, d: Tensor | None, noise: Tensor) -> Tensor:
+        """z (B, T, Z) of level k."""
+
+    def decode(self, k: int, z: Tensor, d: Tensor | None, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, T, D) after level k, and the state of its stack."""
+
+    def params(self, d: Tensor) -> Tensor:
+        """(B, T, size, P)."""
+
+
+class ReferenceNetworks:
+    """The torch modules themselves."""
+
+    block_rows = 1 << 14
+
+    def __init__(self, model: VSSM) -> None:
+        self._model = model
+
+    def encode(self, features: Tensor, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Networks`."""
+        encoded: tuple[Tensor, Tensor] = cast(Stack, self._model.encoder)(self._model.embed(features), state, last)
+        return encoded
+
+    def prior(self, k: int, d: Tensor | None, noise: Tensor) -> Tensor:
+        """See `Networks`."""
+        return self._model.levels[k].latent.prior(d, noise)
+
+    def posterior(self, k: int, e: Tensor, d: Tensor | None, noise: Tensor) -> Tensor:
+        """See `Networks`."""
+        return self._model.levels[k].latent.posterior(e, d, noise).z
+
+    def decode(self, k: int, z: Tensor, d: Tensor | None, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Networks`."""
+        return self._model.levels[k].decode(z, d, state, last)
+
+    def params(self, d: Tensor) -> Tensor:
+        """See `Networks`."""
+        return self._model.observation.params(d)
+
+
+def build_networks(model: VSSM) -> Networks:
+    """The fastest networks for the model's device and dtype."""
+    weight = model.embed.weight
+    compiled = weight.device.type == "cpu" and weight.dtype == torch.float32
+    return CompiledNetworks(model) if compiled else ReferenceNetworks(model)
