@@ -144,11 +144,12 @@ def _planar(  # type: ignore[no-untyped-def]
             now = a_re * re - a_im * im + x_re[i].to(tl.float32)
             im = a_re * im + a_im * re + x_im[i].to(tl.float32)
             re = now
+            live, ends = _there(n, i < left, CHANNELS), _there(n, done + i == last, CHANNELS)
             there = h_ptr + at + i * stride
-            tl.store(there, re.to(h_ptr.dtype.element_ty), mask=_there(n, i < left, CHANNELS))
-            tl.store(there + CHANNELS, im.to(h_ptr.dtype.element_ty), mask=_there(n, i < left, CHANNELS))
-            tl.store(end, re, mask=_there(n, done + i == last, CHANNELS))
-            tl.store(end + 1, im, mask=_there(n, done + i == last, CHANNELS))
+            tl.store(there, re.to(h_ptr.dtype.element_ty), mask=live)
+            tl.store(there + CHANNELS, im.to(h_ptr.dtype.element_ty), mask=live)
+            tl.store(end, re, mask=ends)
+            tl.store(end + 1, im, mask=ends)
         x_re, x_im, at = next_re, next_im, later
 
 

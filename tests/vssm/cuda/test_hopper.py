@@ -1,4 +1,4 @@
-"""Every kernel compiles for a Hopper GPU, also where there is none; what must not be fused into multiply-adds is not."""
+"""Every kernel compiles for a Hopper GPU, without one; what must not be fused into multiply-adds is not."""
 
 import json
 import os
