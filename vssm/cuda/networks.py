@@ -14,6 +14,7 @@ made. Nothing waits for the device. Knows nothing of seeds, windows or sessions.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from vssm.cuda import INTERPRETED
+from vssm.cuda.graphs import STEPS, Function, Graphs, Tensors
 from vssm.cuda.linear import Norm, Packed, Precision, gated, latent, linear, pack
 from vssm.cuda.recurrence import planar_recurrence
 from vssm.latents import LOG_SCALE_LIMIT, CategoricalLatent, GaussianLatent
@@ -56,6 +58,7 @@ class TritonNetworks:
 
     def __init__(self, model: VSSM, precision: Precision = "bf16") -> None:
         self._model, self._precision = model, precision
+        self._graphs = Graphs({*STEPS, min(model.config.length, max(STEPS))})
         self._stream = torch.bfloat16 if precision == "bf16" and not INTERPRETED else torch.float32
         self._embed = self._linear(model.embed)
         self._encoder = self._blocks(model.encoder) if isinstance(model.encoder, Stack) else []
@@ -100,6 +103,10 @@ class TritonNetworks:
         assert head is not None
         out = linear(head.last, self._hidden(head, d)) if isinstance(head, _MLP) else linear(head, d)
         return out.view(*d.shape[:-1], observation.size, observation.params_each)
+
+    def run(self, name: Hashable, function: Function, inputs: Tensors, steps: int, timed: Collection[str]) -> Tensors:
+        """`function(inputs, steps)` from a CUDA graph, see `Graphs.run`."""
+        return self._graphs.run(name, function, inputs, steps, timed)
 
     # -- running -------------------------------------------------------------------------------------------------
 
