@@ -8,9 +8,9 @@ the same bits, wherever that step stands in a batch, a chunk, a process or a mac
     logistic log(u / (1 - u))
     gumbel   -log(-log(u))
 
-Two implementations give the same bits. The torch one runs on any device and is the reference; the compiled one
-is used on the CPU. Both use only operations that IEEE 754 rounds exactly (+ - * / sqrt, in float64, never
-contracted to fused multiply-adds), which is why bits do not depend on vector width, thread or device.
+Three implementations give the same bits. The torch one runs on any device and is the reference; the compiled one
+is used on the CPU, `vssm.cuda.noise` on CUDA. All use only operations that IEEE 754 rounds exactly (+ - * / sqrt, in
+float64, never contracted to fused multiply-adds), which is why bits do not depend on vector width, thread or device.
 """
 
 from __future__ import annotations
@@ -50,6 +50,10 @@ class Counters:
         """Noise of `steps` steps from each row's position on: float32 (rows, steps, width); int64 for "word"."""
         if self.seed.device.type == "cpu":
             from vssm.compiled.noise import draw  # needs the constants below
+
+            return draw(self, kind, purpose, steps, width)
+        if self.seed.device.type == "cuda":
+            from vssm.cuda.noise import draw  # needs Triton, which the CPU does not
 
             return draw(self, kind, purpose, steps, width)
         return draw_reference(self, kind, purpose, steps, width)

@@ -89,6 +89,10 @@ class CompiledNetworks:
         out = _tensor(_map(kernel, _rows(d), self._head), d, out_size)
         return out.view(*out.shape[:-1], observation.size, observation.params_each)
 
+    def run(self, name: object, function: Any, inputs: dict[str, Tensor], steps: int, timed: object) -> Any:
+        """`function(inputs, steps)`: nothing to gain from a graph."""
+        return function(inputs, steps)
+
 
 # -- packing ------------------------------------------------------------------------------------------------------
 
