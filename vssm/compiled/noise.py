@@ -33,7 +33,7 @@ from vssm.parallel import over_threads
 
 _KINDS: dict[Kind, int] = {"word": 0, "normal": 1, "logistic": 2, "gumbel": 3}
 _BLOCKS = 64  # Philox blocks at a time, of four numbers each
-_NUMBERS_WORTH_A_THREAD = 8192
+_NUMBERS_WORTH_A_THREAD = 4096
 
 
 def draw(counters: Counters, kind: Kind, purpose: int, steps: int, width: int) -> Tensor:
@@ -42,7 +42,15 @@ def draw(counters: Counters, kind: Kind, purpose: int, steps: int, width: int) -
     values = np.empty((rows, steps, width), np.float64 if kind == "word" else np.float32)
     given = (counters.seed.numpy(), counters.sample.numpy(), counters.position.numpy())
     over_threads(
-        rows * steps, values.size // _NUMBERS_WORTH_A_THREAD, 1, _draw, *given, purpose, steps, _KINDS[kind], values
+        rows * steps,
+        values.size // _NUMBERS_WORTH_A_THREAD,
+        1,
+        _draw,
+        *given,
+        int(purpose),
+        steps,
+        _KINDS[kind],
+        values,
     )
     drawn = torch.from_numpy(values)
     return drawn.to(torch.int64) if kind == "word" else drawn
