@@ -1,6 +1,7 @@
 """Without a CUDA device the kernels run in Triton's interpreter, which must be chosen before Triton is imported.
 
-TRITON_INTERPRET is set while this folder is collected; nothing else in the tests imports Triton.
+TRITON_INTERPRET is set while this folder is collected; nothing else in the tests imports Triton. What is marked gpu is
+skipped then.
 """
 
 import os
@@ -9,13 +10,21 @@ import sys
 import pytest
 import torch
 
-if not torch.cuda.is_available():
+HAS_CUDA = torch.cuda.is_available()
+
+if not HAS_CUDA:
     if "triton" in sys.modules and os.environ.get("TRITON_INTERPRET") != "1":
         raise RuntimeError("Triton was imported before its interpreter was chosen")
     os.environ["TRITON_INTERPRET"] = "1"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("gpu") and not HAS_CUDA:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
 @pytest.fixture
 def device() -> torch.device:
     """The GPU where there is one, else the CPU, on which kernels are interpreted."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if HAS_CUDA else "cpu")
