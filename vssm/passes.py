@@ -153,26 +153,13 @@ class Pass:
         if self.observing:
             inputs["x"] = self._observed(active, rows, done, steps)
         mean = any(part.window.output == "mean" for part in active)
-        name = (self.observing, self.encoding, mean)
-        outputs = self.networks.run(name, partial(self._compute, mean), inputs, steps, ("x", "values", "mean"))
+        kind = (self.observing, self.encoding, mean)
+        function = partial(compute, self.model, self.networks, *kind)
+        outputs = self.networks.run(kind, function, inputs, steps, ("x", "values", "mean"))
         for key, whole in self.state.items():
             whole[:rows] = outputs.pop(f"state {key}")
         host = _to_host(outputs)
         return Block(host.get("values"), host.get("mean"), host["finite"], self.state)
-
-    def _compute(self, mean: bool, inputs: dict[str, Tensor], steps: int) -> dict[str, Tensor]:
-        """A block as a pure function of tensors, which may become a graph."""
-        counters = Counters(inputs["seed"], inputs["sample"], inputs["position"])
-        state = {name: inputs[f"state {name}"] for name in self.state}
-        if self.observing:
-            block = observe(self.model, self.networks, counters, inputs["x"], state, inputs["last"])
-        else:
-            block = generate(
-                self.model, self.networks, counters, inputs["temperature"], state, inputs["last"], steps, mean,
-                self.encoding,
-            )  # fmt: skip
-        made = {"values": block.values, "mean": block.mean, "finite": block.finite}
-        return {k: v for k, v in made.items() if v is not None} | {f"state {k}": v for k, v in block.state.items()}
 
     def _observed(self, active: list[Part], rows: int, done: int, steps: int) -> Tensor:
         """Observed values of the block (R, T, size), zeros behind shorter windows."""
@@ -204,6 +191,27 @@ def _to_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def keeps_encoder(model: VSSM, window: Window) -> bool:
     """Whether the encoder goes over the window's steps."""
     return model.config.encoder.kind == "causal" and (window.encode or window.observed is not None)
+
+
+def compute(
+    model: VSSM,
+    networks: Networks,
+    observing: bool,
+    encoding: bool,
+    mean: bool,
+    inputs: dict[str, Tensor],
+    steps: int,
+) -> dict[str, Tensor]:
+    """A block as a pure function of tensors by their names, which may become a graph."""
+    counters = Counters(inputs["seed"], inputs["sample"], inputs["position"])
+    state = {k.removeprefix("state "): v for k, v in inputs.items() if k.startswith("state ")}
+    last, temperature = inputs["last"], inputs["temperature"]
+    if observing:
+        block = observe(model, networks, counters, inputs["x"], state, last)
+    else:
+        block = generate(model, networks, counters, temperature, state, last, steps, mean, encoding)
+    made = {"values": block.values, "mean": block.mean, "finite": block.finite}
+    return {k: v for k, v in made.items() if v is not None} | {f"state {k}": v for k, v in block.state.items()}
 
 
 def observe(

@@ -15,7 +15,7 @@ from vssm.cuda.linear import Norm, Precision, gated, latent, linear, pack
 from vssm.cuda.networks import TritonNetworks
 from vssm.cuda.recurrence import recurrence
 from vssm.noise import Counters, Kind
-from vssm.passes import Advance, Pass
+from vssm.passes import Advance, Pass, compute
 
 pytestmark = pytest.mark.gpu
 STEPS = 1_000_000
@@ -76,10 +76,10 @@ def test_nothing_waits_for_the_device() -> None:
                 "temperature": task.temperature, "last": task.length - 1,
             } | {f"state {name}": tensor for name, tensor in task.state.items()} | x  # fmt: skip
             with torch.no_grad():
-                task._compute(True, inputs, 5)
+                compute(model, networks, task.observing, task.encoding, True, inputs, 5)
                 torch.cuda.set_sync_debug_mode("error")
                 try:
-                    task._compute(True, inputs, 5)
+                    compute(model, networks, task.observing, task.encoding, True, inputs, 5)
                 finally:
                     torch.cuda.set_sync_debug_mode("default")
 
