@@ -4,6 +4,7 @@
     products     against torch's bfloat16 product of the same shape, and a copy of as many bytes
     a block      of a model: four kernels, against the time of its operations at the matmul peak
     noise        against a copy of as many bytes
+    a pass       of a model of about 1 M parameters, values to the host included, in blocks of several sizes
 
 A timing is the median of replays of a CUDA graph of ten calls, so that launching costs nothing; shapes that fit into
 the second-level cache find it warm. The ceilings, copy and matmul, are measured in the same run.
@@ -17,6 +18,7 @@ import argparse
 import json
 import statistics
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +28,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from vssm import VSSM, ModelConfig
+from vssm import VSSM, ModelConfig, Window
+from vssm.passes import Pass
 
 CALLS, REPLAYS = 10, 15
 DEVICE = torch.device("cuda")
@@ -166,10 +169,43 @@ def noises(top: Ceilings, width: int = 48) -> Iterator[Row]:
             yield top.row(f"noise {kind}", f"({batch}, {steps}, {width})", ms, 4 * batch * steps * width, 0)
 
 
+def passes(top: Ceilings) -> Iterator[Row]:
+    """Wall clock of whole passes, against the time of their products at the matmul peak."""
+    from vssm.cuda.networks import TritonNetworks
+
+    level = {"kind": "gaussian", "size": 16, "layers": 2}
+    widths = {"decoder": {"width": 160, "state": 80}, "encoder": {"width": 160, "state": 80, "layers": 1}}
+    config = {"length": 784, "size": 1, "observation": {"kind": "bernoulli"}, "levels": [level] * 3, **widths}
+    model = VSSM(ModelConfig.model_validate(config)).to(DEVICE).requires_grad_(False)
+    used = [p.numel() for name, p in model.named_parameters() if p.dim() == 2 and _generates(name)]
+    networks = TritonNetworks(model)
+    for batch, steps in ROWS:
+        for block_rows in (1 << 20, 1 << 16, 1 << 15):
+            networks.block_rows = block_rows
+            window = Window(model.start(batch, 0), steps, encode=False)
+            ms = wall(lambda: Pass(model, networks, [window]).run())  # noqa: B023
+            yield top.row(f"pass, blocks of {block_rows}", f"({batch}, {steps})", ms, 0, 2 * batch * steps * sum(used))
+
+
+def _generates(name: str) -> bool:
+    return name.startswith(("levels", "observation.head")) and "posterior" not in name
+
+
+@torch.no_grad()
+def wall(job: Callable[[], object]) -> float:
+    """Milliseconds of one call that waits for its results."""
+    times = []
+    for _ in range(REPLAYS):
+        began = time.perf_counter()
+        job()
+        times.append(1e3 * (time.perf_counter() - began))
+    return statistics.median(times[3:])
+
+
 def measure() -> dict[str, object]:
     """Everything: the device, the ceilings and a list of rows."""
     top = ceilings()
-    rows = [row for part in (recurrences, products, blocks, noises) for row in part(top)]
+    rows = [row for part in (recurrences, products, blocks, noises, passes) for row in part(top)]
     device = {"name": torch.cuda.get_device_name(), "torch": torch.__version__, "cuda": torch.version.cuda}
     return {"device": device, "ceilings": asdict(top), "rows": [asdict(row) for row in rows]}
 
