@@ -7,7 +7,7 @@ PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --quiet --disable-pip-version-
 PACKAGES := pyproject.toml server/pyproject.toml clients/python/pyproject.toml
 SOURCES := vssm server/vssm_server clients/python tests benchmarks
 
-.PHONY: help serve test check format bench bench-scaling chaos rolling hosts compose-test clean
+.PHONY: help serve test test-gpu check format bench bench-scaling chaos rolling hosts compose-test clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -17,6 +17,12 @@ serve: .venv/.runtime ## the server on 127.0.0.1:8000 (VSSM_PORT=9000 make serve
 
 test: .venv/.dev iproute2 ## all tests
 	$(BIN)/python -m pytest
+
+test-gpu: .venv/.dev ## the kernels and generation on a CUDA device: bits, gradients, a million steps
+	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' \
+	  || { echo "test-gpu was not run: it needs a CUDA device and PyTorch built for it" \
+	  "(https://pytorch.org/get-started/locally/)." >&2; exit 1; }
+	$(BIN)/python -m pytest tests/vssm/cuda --durations=5
 
 check: .venv/.dev ## format, lint, types and what is deployed
 	$(BIN)/ruff format --check .
