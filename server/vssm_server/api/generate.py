@@ -100,7 +100,7 @@ def _whole(plan: Plan, done: Done, media_type: str, began: float) -> bytes:
         render.check_image(plan)
         return render.png(plan, done)
     if media_type == render.NPY:
-        return render.npy(render.values_of(plan, done))
+        return render.npy(render.packed_values(plan, done))
     return render.whole(plan, done, (time.perf_counter() - began) * 1e3)
 
 
@@ -131,4 +131,4 @@ async def _stream(
 async def _finish(api: Api, plan: Plan, waiter: Waiter, began: float) -> None:
     api.metrics.active.dec()
     api.metrics.seconds.labels(plan.info.name).observe(time.perf_counter() - began)
-    await asyncio.shield(api.hub.release(waiter))
+    await api.hub.release(waiter)

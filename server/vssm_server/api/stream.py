@@ -2,7 +2,6 @@
 
 import asyncio
 import codecs
-import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import TypeVar
@@ -28,18 +27,25 @@ class ClientLeft(Exception):  # noqa: N818
 
 async def unless_left(work: Awaitable[T], receive: Receive) -> T:
     """The result of `work`. Raises ClientLeft, and cancels it, when the client closes the connection first."""
-    task = asyncio.ensure_future(work)
+    task, gone = asyncio.current_task(), False
+    assert task is not None
+
+    def interrupt(_: object) -> None:
+        nonlocal gone
+        gone = True
+        task.cancel()
+
     left = asyncio.ensure_future(_disconnected(receive))
+    left.add_done_callback(interrupt)
     try:
-        await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientLeft
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if gone and not task.uncancel():  # nobody else wants it cancelled
+            raise ClientLeft from None
+        raise
     finally:
-        for pending in (task, left):
-            pending.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await pending
+        left.remove_done_callback(interrupt)
+        left.cancel()
 
 
 async def _disconnected(receive: Receive) -> None:
