@@ -1,8 +1,8 @@
 """The client's end of a benchmark, as lean as it gets: its processor time is taken from the server it measures.
 
 A process of its own, told what to do over its standard input: a `Job` as a line of JSON in, a `Report` out. It holds
-`concurrency` connections (HTTP/1.1, kept alive); each asks again when it is answered, until the time is up. Every answer's
-status and length are checked. Knows nothing of models, and imports neither torch nor numpy.
+`concurrency` connections (HTTP/1.1, kept alive); each asks again when it is answered, until the time is up. Every
+answer's status and length are checked. Knows nothing of models, and imports neither torch nor numpy.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ from vssm_server.api.state import end_tasks
 from vssm_server.connect import ANSWER_SECONDS, PROMPT_SECONDS, connect, connect_async
 from vssm_server.hub import Hub
 from vssm_server.messages import Array, Done, Request
-from vssm_server.queue import Queue
+from vssm_server.queue import End, Queue
 
 import vssm
 from tests.chaos.checks import until_ready
@@ -148,7 +148,7 @@ def answer_at_once(url: str) -> None:
     reply = Done(id="", fingerprint="f", seed=1, position=28, values=values, queue_ms=0.0, generate_ms=0.0)
     while True:
         for job in queue.wait(500) + queue.take(1, 256):
-            queue.commit(job, msgspec.structs.replace(reply, id=job.request.id), None)
+            queue.commit([End(job, msgspec.structs.replace(reply, id=job.request.id))])
 
 
 async def through(url: str, concurrency: int, seconds: float) -> dict[str, Any]:
