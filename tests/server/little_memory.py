@@ -13,6 +13,7 @@ import psutil
 import torch
 from vssm_server.engine import Engine
 from vssm_server.errors import Problem
+from vssm_server.messages import Done
 
 from tests.server.models import build
 from tests.server.test_engine import task
