@@ -4,9 +4,8 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
-from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from vssm_server.api import once, render
 from vssm_server.api.body import read
@@ -30,9 +29,10 @@ router = APIRouter(tags=["generate"])
     responses=errors(400, 404, 406, 409, 413, 415, 422, 429, 500, 503, 504, 507),
     openapi_extra=GENERATE,
 )
-async def generate(request: Request, api: Annotated[Api, Depends(api_of)]) -> Response:
+async def generate(request: Request) -> Response:
     """Values depend on the model, the seed and the request only: not on how it is cut, streamed, resumed or batched."""
     began = time.perf_counter()
+    api = await api_of(request)
     api.check_open()
     asked = await read(request, GenerateRequest)
     media_type = render.negotiate(request.headers.get("accept", "*/*"), asked.stream)
