@@ -27,25 +27,31 @@ class ClientLeft(Exception):  # noqa: N818
 
 async def unless_left(work: Awaitable[T], receive: Receive) -> T:
     """The result of `work`. Raises ClientLeft, and cancels it, when the client closes the connection first."""
-    task, gone = asyncio.current_task(), False
+    task, gone, over = asyncio.current_task(), False, False
     assert task is not None
+    cancelled_before = task.cancelling()
 
     def interrupt(_: object) -> None:
         nonlocal gone
-        gone = True
-        task.cancel()
+        if not over:
+            gone = True
+            task.cancel()
 
     left = asyncio.ensure_future(_disconnected(receive))
     left.add_done_callback(interrupt)
     try:
-        return await work
+        result = await work
     except asyncio.CancelledError:
-        if gone and not task.uncancel():  # nobody else wants it cancelled
-            raise ClientLeft from None
-        raise
+        if not gone or task.uncancel() > cancelled_before:  # somebody else wants it cancelled
+            raise
+        raise ClientLeft from None
     finally:
-        left.remove_done_callback(interrupt)
+        over = True  # the callback may be on its way already: it cannot be removed then
         left.cancel()
+    if gone:  # `work` was done at the same moment, and took the cancellation with it
+        task.uncancel()
+        raise ClientLeft
+    return result
 
 
 async def _disconnected(receive: Receive) -> None:
