@@ -5,6 +5,7 @@ made of. The passes themselves are in `passes`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from vssm.model import VSSM
 
 MAX_TEMPERATURE = 10.0
+WARM_UP_STEPS = 256  # enough for every thread to get some
 
 
 class NonFiniteError(ArithmeticError):
@@ -46,6 +48,16 @@ def _state_shapes(model: VSSM) -> dict[str, tuple[int, ...]]:
     if model.noise_size:
         shapes["noise"] = (model.noise_size,)
     return shapes | {f"level{k}": level.stack.state_shape for k, level in enumerate(model.levels)}
+
+
+def warm_up(model: VSSM) -> None:
+    """Compiles and allocates whatever a pass may need: few and many rows, observed and generated steps."""
+    causal = isinstance(model.encoder, Stack)
+    for samples, steps in ((1, 1), (1, WARM_UP_STEPS), (WARM_UP_STEPS, 1)):
+        window = Window(start(model, samples, 0), steps)
+        made = advance(model, [window, replace(window, encode=False, output="mean")])[0]
+        if causal:
+            advance(model, [replace(window, observed=made.values[0])])
 
 
 def advance(model: VSSM, windows: Sequence[Window]) -> list[Advance]:

@@ -19,6 +19,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from typing import Any, cast
 
 import numpy as np
@@ -195,6 +196,10 @@ class VSSM(nn.Module):
         """The state of `num_samples` sequences before their first step."""
         return generation.start(self, num_samples, seed)
 
+    def warm_up(self) -> None:
+        """Packs the weights and compiles what generation needs, so that the first request is not slow."""
+        generation.warm_up(self)
+
     def advance(self, windows: Sequence[Window]) -> list[Advance]:
         """Advance every window's sequences by its steps, all in one parallel pass; see `generation.advance`."""
         return generation.advance(self, windows)
@@ -243,7 +248,7 @@ class VSSM(nn.Module):
 
     def _versions(self) -> tuple[object, ...]:
         weight = self.embed.weight
-        return weight.device, weight.dtype, sum(p._version for p in self._weights)
+        return weight.device, weight.dtype, sum(map(attrgetter("_version"), self._weights))
 
     @property
     def device(self) -> torch.device:

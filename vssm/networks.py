@@ -6,12 +6,15 @@
     decode      z, features of the level below -> features of a level, its state
     params      features of the last level    -> p(x | z)
 
-`ReferenceNetworks` calls the torch modules, on any device and dtype; float32 on a CPU runs compiled. A state goes in
-as it was before the first step and comes out as it is after step `last` of each row.
+    run         a function of these       -> its results, from a graph where that is faster
+
+`ReferenceNetworks` calls the torch modules, on any device and dtype; float32 runs compiled on a CPU, in Triton kernels
+on CUDA. A state goes in as it was before the first step and comes out as it is after step `last` of each row.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Hashable
 from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
@@ -22,6 +25,9 @@ from vssm.ssm import Stack
 
 if TYPE_CHECKING:
     from vssm.model import VSSM
+
+
+Function = Callable[[dict[str, Tensor], int], dict[str, Tensor]]
 
 
 class Networks(Protocol):
@@ -44,6 +50,14 @@ class Networks(Protocol):
 
     def params(self, d: Tensor) -> Tensor:
         """(B, T, size, P)."""
+
+    def run(
+        self, name: Hashable, function: Function, inputs: dict[str, Tensor], steps: int, timed: Collection[str]
+    ) -> dict[str, Tensor]:
+        """`function(inputs, steps)`, pure and always the same for `name`; its results are valid until the next call.
+
+        Rows are the first dimension of all tensors, steps the second one of those that `timed` names.
+        """
 
 
 class ReferenceNetworks:
@@ -75,9 +89,20 @@ class ReferenceNetworks:
         """See `Networks`."""
         return self._model.observation.params(d)
 
+    def run(
+        self, name: Hashable, function: Function, inputs: dict[str, Tensor], steps: int, timed: Collection[str]
+    ) -> dict[str, Tensor]:
+        """See `Networks`."""
+        return function(inputs, steps)
+
 
 def build_networks(model: VSSM) -> Networks:
     """The fastest networks for the model's device and dtype."""
     weight = model.embed.weight
-    compiled = weight.device.type == "cpu" and weight.dtype == torch.float32
-    return CompiledNetworks(model) if compiled else ReferenceNetworks(model)
+    if weight.dtype != torch.float32:
+        return ReferenceNetworks(model)
+    if weight.device.type == "cuda":
+        from vssm.cuda.networks import TritonNetworks  # needs Triton, which the CPU does not
+
+        return TritonNetworks(model)
+    return CompiledNetworks(model) if weight.device.type == "cpu" else ReferenceNetworks(model)

@@ -42,6 +42,15 @@ def in_parts(cuts: Sequence[int], kernel: Any, *arguments: Any) -> None:
         part.result()
 
 
+def over_threads(count: int, worth: int, unit: int, kernel: Any, *arguments: Any) -> None:
+    """Run `kernel(first, last, *arguments)` over 0..count on torch's number of threads, or the `worth` of the work."""
+    threads = min(torch.get_num_threads(), worth)
+    if threads <= 1:
+        kernel(0, count, *arguments)
+    else:
+        in_parts(even_cuts(count, threads, unit), kernel, *arguments)
+
+
 def even_cuts(count: int, most: int, unit: int = 1) -> list[int]:
     """Bounds of at most `most` parts of 0..count, about even, each but the last a multiple of `unit`."""
     units = -(-count // unit)

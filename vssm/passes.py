@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -64,11 +65,14 @@ class Advance:
 
 @dataclass(frozen=True)
 class Block:
-    """What one block made of its rows: values and, where asked for, expected values (R, T, size); which are finite."""
+    """What one block made of its rows: values and, where asked for, expected values (R, T, size); the state.
+
+    `finite` (R,) says whose distributions and state are.
+    """
 
     values: Tensor | None
     mean: Tensor | None
-    finite: Tensor | None
+    finite: Tensor
     state: dict[str, Tensor]
 
 
@@ -83,15 +87,17 @@ class Part:
         self.state: State | None = None
 
     def take(self, block: Block, done: int, steps: int, encoder: bool) -> None:
-        """Keeps this window's share of a block of `steps` steps, before which `done` were done."""
+        """Keeps this window's share of a block of `steps` steps, before which `done` were done.
+
+        All but the state is on the host. The state is a part of the pass's: copies would be a launch each.
+        """
         source = block.mean if self.window.output == "mean" else block.values
-        if source is not None and block.finite is not None:
+        if source is not None:
             self.values.append(source[self.rows, : self.window.length - done].numpy())
-            self.finite = self.finite and bool(block.finite[self.rows].all())
+        self.finite = self.finite and bool(block.finite[self.rows].all())
         if done + steps < self.window.length:
             return
-        tensors = {name: tensor[self.rows].clone() for name, tensor in block.state.items()}
-        self.finite = self.finite and all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())
+        tensors = {name: tensor[self.rows] for name, tensor in block.state.items()}
         position = self.window.state.position + self.window.length
         self.state = replace(self.window.state, position=position, encoder=encoder, tensors=tensors)
 
@@ -115,19 +121,12 @@ class Pass:
             self.parts.append(Part(windows[i], self.parts[-1].rows.stop if self.parts else 0))
         chosen = [part.window for part in self.parts]
         self.observing, self.encoding = chosen[0].observed is not None, keeps_encoder(model, chosen[0])
-        self.length = self._per_row([w.length for w in chosen])
-        self.temperature = self._per_row([w.temperature for w in chosen], torch.float32)
-        self.counters = Counters(
-            seed=self._per_row([w.state.seed for w in chosen]),
-            sample=torch.cat([torch.arange(w.state.num_samples, device=model.device) for w in chosen]),
-            position=self._per_row([w.state.position for w in chosen]),
-        )
+        self.length, seed, position, sample = _per_row(chosen).to(model.device).unbind()
+        self.counters = Counters(seed, sample, position)
+        temperature = np.repeat([w.temperature for w in chosen], [w.state.num_samples for w in chosen])
+        self.temperature = torch.from_numpy(temperature).to(model.device, torch.float32)
         names = chosen[0].state.tensors
         self.state = {name: torch.cat([w.state.tensors[name] for w in chosen]) for name in names}
-
-    def _per_row(self, values: list[Any], dtype: torch.dtype = torch.int64) -> Tensor:
-        counts = [part.window.state.num_samples for part in self.parts]
-        return torch.from_numpy(np.repeat(np.array(values), counts)).to(self.model.device, dtype)
 
     def run(self) -> list[Advance]:
         """The results, in the order in which the windows were given."""
@@ -136,8 +135,6 @@ class Pass:
             rows = active[-1].rows.stop
             steps = min(active[0].window.length - done, max(1, self.networks.block_rows // rows))
             block = self._block(active, rows, done, steps)
-            for name, tensor in block.state.items():
-                self.state[name][:rows] = tensor
             for part in active:
                 part.take(block, done, steps, part.window.state.encoder and self.encoding)
             done += steps
@@ -145,22 +142,37 @@ class Pass:
         return [results[i].result(self.model.config.size) for i in range(len(results))]
 
     def _block(self, active: list[Part], rows: int, done: int, steps: int) -> Block:
-        last = (self.length[:rows] - (done + 1)).clamp(max=steps - 1)
-        state = {name: tensor[:rows] for name, tensor in self.state.items()}
-        counters = Counters(
-            self.counters.seed[:rows], self.counters.sample[:rows], self.counters.position[:rows] + done
-        )
+        """One block through the networks; its values come to the host at once, its state stays here."""
+        inputs = {
+            "seed": self.counters.seed[:rows],
+            "sample": self.counters.sample[:rows],
+            "position": self.counters.position[:rows] + done,
+            "temperature": self.temperature[:rows],
+            "last": (self.length[:rows] - (done + 1)).clamp(max=steps - 1),
+        } | {f"state {name}": tensor[:rows] for name, tensor in self.state.items()}
         if self.observing:
-            x = self._observed(active, rows, done, steps)
-            return Block(None, None, None, observe(self.model, self.networks, counters, x, state, last))
+            inputs["x"] = self._observed(active, rows, done, steps)
         mean = any(part.window.output == "mean" for part in active)
-        block = generate(
-            self.model, self.networks, counters, self.temperature[:rows], state, last, steps, mean, self.encoding
-        )
-        on_host: dict[str, Any] = {
-            name: tensor.cpu() for name, tensor in vars(block).items() if isinstance(tensor, Tensor)
-        }
-        return replace(block, **on_host)
+        name = (self.observing, self.encoding, mean)
+        outputs = self.networks.run(name, partial(self._compute, mean), inputs, steps, ("x", "values", "mean"))
+        for key, whole in self.state.items():
+            whole[:rows] = outputs.pop(f"state {key}")
+        host = _to_host(outputs)
+        return Block(host.get("values"), host.get("mean"), host["finite"], self.state)
+
+    def _compute(self, mean: bool, inputs: dict[str, Tensor], steps: int) -> dict[str, Tensor]:
+        """A block as a pure function of tensors, which may become a graph."""
+        counters = Counters(inputs["seed"], inputs["sample"], inputs["position"])
+        state = {name: inputs[f"state {name}"] for name in self.state}
+        if self.observing:
+            block = observe(self.model, self.networks, counters, inputs["x"], state, inputs["last"])
+        else:
+            block = generate(
+                self.model, self.networks, counters, inputs["temperature"], state, inputs["last"], steps, mean,
+                self.encoding,
+            )  # fmt: skip
+        made = {"values": block.values, "mean": block.mean, "finite": block.finite}
+        return {k: v for k, v in made.items() if v is not None} | {f"state {k}": v for k, v in block.state.items()}
 
     def _observed(self, active: list[Part], rows: int, done: int, steps: int) -> Tensor:
         """Observed values of the block (R, T, size), zeros behind shorter windows."""
@@ -173,6 +185,22 @@ class Pass:
         return x.to(self.model.device)
 
 
+def _per_row(windows: Sequence[Window]) -> Tensor:
+    """length, seed, position and sample of every row, int64 (4, R): one copy to the device."""
+    counts = [w.state.num_samples for w in windows]
+    shared = np.array([(w.length, w.state.seed, w.state.position) for w in windows], np.int64)
+    sample = np.concatenate([np.arange(count, dtype=np.int64) for count in counts])
+    return torch.from_numpy(np.vstack([np.repeat(shared, counts, axis=0).T, sample]))
+
+
+def _to_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """All of them, waiting for the device once."""
+    moved = {name: tensor.to("cpu", non_blocking=True) for name, tensor in tensors.items()}
+    if any(tensor.is_cuda for tensor in tensors.values()):
+        torch.cuda.current_stream().synchronize()
+    return moved
+
+
 def keeps_encoder(model: VSSM, window: Window) -> bool:
     """Whether the encoder goes over the window's steps."""
     return model.config.encoder.kind == "causal" and (window.encode or window.observed is not None)
@@ -180,7 +208,7 @@ def keeps_encoder(model: VSSM, window: Window) -> bool:
 
 def observe(
     model: VSSM, networks: Networks, counters: Counters, x: Tensor, state: dict[str, Tensor], last: Tensor
-) -> dict[str, Tensor]:
+) -> Block:
     """The state after observed values x (R, T, size); `last` (R,) is each row's last step."""
     noise = _noise(model, counters, Purpose.POSTERIOR, x.shape[1])
     seen, state = model.gaussian_noise(noise), dict(state)
@@ -190,7 +218,8 @@ def observe(
     for k in range(len(model.levels)):
         z = networks.posterior(k, e, d, noise[k])
         d, state[f"level{k}"] = networks.decode(k, z, d, state[f"level{k}"], last)
-    return _with_noise(state, seen, last)
+    state = _with_noise(state, seen, last)
+    return Block(None, None, _finite(state), state)
 
 
 def generate(
@@ -217,10 +246,17 @@ def generate(
     if encode:
         features = model.encoder_features(values, seen, state.get("noise"))
         _, state["encoder"] = networks.encode(features, state["encoder"], last)
-    beyond = torch.arange(steps, device=last.device) > last[:, None]
-    finite = (torch.isfinite(params).flatten(2).all(2) | beyond).all(1)
+    within = torch.arange(steps, device=last.device) <= last[:, None]
+    finite = ((params * 0).flatten(2).sum(2).eq(0) >= within).all(1)
     expected = model.observation.mean(params, temperature) if mean else None
-    return Block(values, expected, finite, _with_noise(state, seen, last))
+    state = _with_noise(state, seen, last)
+    return Block(values, expected, finite & _finite(state), state)
+
+
+def _finite(state: dict[str, Tensor]) -> Tensor:
+    """Whose state (R,) is."""
+    everything = torch.cat([tensor.flatten(1) for tensor in state.values()], dim=1)
+    return (everything * 0).sum(1) == 0  # NaN and infinity do not become zero
 
 
 def _noise(model: VSSM, counters: Counters, purpose: Purpose, steps: int) -> list[Tensor]:

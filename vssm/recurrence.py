@@ -6,7 +6,8 @@
     h   states  (B, T, N); the last one is the state to continue from
 
 Sequential in time everywhere, so the values do not depend on where a sequence is cut. The compiled kernels
-(CPU) use no fused multiply-adds and no reassociation; they run over rows in parallel and over channels in SIMD.
+(CPU) use no fused multiply-adds and no reassociation; they run over rows in parallel and over channels in SIMD. On CUDA
+`vssm.cuda.recurrence` does the same operations in the same order.
 """
 
 from __future__ import annotations
@@ -31,8 +32,19 @@ def linear_recurrence(a: Tensor, b: Tensor, h0: Tensor | None = None) -> tuple[T
     h0 = _checked(a, b, h0)
     if b.shape[1] == 0 or b.shape[0] == 0:
         return b, h0
-    h: Tensor = _Compiled.apply(a, b, h0) if b.device.type == "cpu" else _loop(a, b, h0)  # type: ignore[no-untyped-call]
+    h = _states(a, b, h0)
     return h, h[:, -1]
+
+
+def _states(a: Tensor, b: Tensor, h0: Tensor) -> Tensor:
+    if b.device.type == "cpu":
+        h: Tensor = _Compiled.apply(a, b, h0)  # type: ignore[no-untyped-call]
+        return h
+    if b.device.type == "cuda" and b.dtype in (torch.float32, torch.complex64):
+        from vssm.cuda.recurrence import recurrence  # needs Triton, which the CPU does not
+
+        return recurrence(a, b, h0)
+    return _loop(a, b, h0)
 
 
 def linear_recurrence_reference(a: Tensor, b: Tensor, h0: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ import msgspec
 import torch
 
 import vssm
-from vssm import VSSM, Window
+from vssm import VSSM
 from vssm_server.messages import ModelInfo
 from vssm_server.settings import Settings
 
@@ -53,15 +53,8 @@ def _load(catalog: Catalog, source: str, device: str) -> None:
     info = msgspec.convert({**model.info(), "name": _name(source)}, ModelInfo)
     if info.name in catalog.models:
         raise ValueError(f"the name {info.name!r} is taken by another model; rename the folder")
-    _warm_up(model)
+    model.warm_up()
     catalog.models[info.name], catalog.infos[info.name] = model, info
-
-
-def _warm_up(model: VSSM) -> None:
-    """Compiles and allocates, so that the first request is not slow."""
-    state = model.start(num_samples=2, seed=0)
-    for steps in (1, min(64, model.info()["length"])):
-        model.advance([Window(state=state, length=steps)])
 
 
 def _name(source: str) -> str:

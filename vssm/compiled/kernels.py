@@ -62,15 +62,22 @@ def _activate(x, rows, width):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _enter(x, row, rows, norm, weight, nothing, normal, u):  # type: ignore[no-untyped-def]
-    """Inputs of the SSM for `rows` rows of x from `row` on, into the first rows of u; their norm into `normal`."""
+def _normal(x, row, rows, norm, normal):  # type: ignore[no-untyped-def]
+    """What the SSM reads: the layer norm of x, or x itself where there is none."""
     gain, shift = norm
     if gain.shape[0]:
         normalise(x, row, rows, gain, shift, normal)
-    else:
-        width = weight.shape[1]
-        for r in range(rows):
-            normal[r, :width] = x[row + r, :width]
+        return
+    for r in range(rows):
+        values, result = x[row + r], normal[r]
+        for j in range(result.shape[0]):
+            result[j] = values[j]
+
+
+@numba.njit(cache=True, nogil=True)
+def _enter(x, row, rows, norm, weight, nothing, normal, u):  # type: ignore[no-untyped-def]
+    """Inputs of the SSM for `rows` rows of x from `row` on, into the first rows of u; their norm into `normal`."""
+    _normal(x, row, rows, norm, normal)
     dense(normal, 0, rows, weight, nothing, u, 0)
 
 
@@ -182,16 +189,11 @@ def scan(first, last, u, steps, layer, index, state, kept):  # type: ignore[no-u
 def leave(first, last, x, layer, u):  # type: ignore[no-untyped-def]
     """What the block adds to rows `first` to `last` of x, from their states in u."""
     norm, _, _, _, output, skip, mix = layer
-    gain, shift = norm
     normal = np.empty((TILE, skip.shape[0]), np.float32)
     y, g = np.empty((TILE, output[1].shape[0]), np.float32), np.empty((TILE, mix[1].shape[0]), np.float32)
     for row in range(first, last, TILE):
         rows = min(TILE, last - row)
-        if gain.shape[0]:
-            normalise(x, row, rows, gain, shift, normal)
-        else:
-            for r in range(rows):
-                normal[r] = x[row + r, : skip.shape[0]]
+        _normal(x, row, rows, norm, normal)
         _leave(x, row, rows, normal, u[row:last], output, skip, mix, y, g)
 
 

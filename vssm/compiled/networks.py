@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from vssm.compiled import kernels
 from vssm.compiled.tile import HEIGHT, Floats, pack, pad
 from vssm.latents import LOG_SCALE_LIMIT, CategoricalLatent, GaussianLatent
-from vssm.parallel import even_cuts, in_parts
+from vssm.parallel import even_cuts, in_parts, over_threads
 from vssm.ssm import MLP, Block, Stack
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ class CompiledNetworks:
 
     def __init__(self, model: VSSM) -> None:
         self._model = model
-        self._embed = _linear(model.embed)
+        self._embed = pack_linear(model.embed)
         self._encoder = _blocks(model.encoder) if isinstance(model.encoder, Stack) else []
-        self._inject = [_linear(level.inject) for level in model.levels]
+        self._inject = [pack_linear(level.inject) for level in model.levels]
         self._stacks = [_blocks(level.stack) for level in model.levels]
         self._priors = [_mlp(getattr(level.latent, "prior_net", None)) for level in model.levels]
         self._posteriors = [_mlp(getattr(level.latent, "posterior_net", None)) for level in model.levels]
@@ -89,6 +89,10 @@ class CompiledNetworks:
         out = _tensor(_map(kernel, _rows(d), self._head), d, out_size)
         return out.view(*out.shape[:-1], observation.size, observation.params_each)
 
+    def run(self, name: object, function: Any, inputs: dict[str, Tensor], steps: int, timed: object) -> Any:
+        """`function(inputs, steps)`: nothing to gain from a graph."""
+        return function(inputs, steps)
+
 
 # -- packing ------------------------------------------------------------------------------------------------------
 
@@ -97,7 +101,8 @@ def _numbers(tensor: Tensor) -> Floats:
     return cast(Floats, tensor.detach().float().contiguous().numpy())
 
 
-def _linear(module: nn.Linear) -> Layer:
+def pack_linear(module: nn.Linear) -> Layer:
+    """A linear map as `kernels.linear` takes it: weight and bias."""
     bias = np.zeros(module.out_features, np.float32) if module.bias is None else _numbers(module.bias)
     return pack(_numbers(module.weight)), pad(bias)
 
@@ -111,16 +116,16 @@ def _mlp(module: nn.Module | None) -> Layer | None:
     if module is None:
         return None
     if isinstance(module, nn.Linear):
-        return _linear(module)
+        return pack_linear(module)
     norm, hidden, _, last = cast(MLP, module)
-    return _norm(norm), _linear(cast(nn.Linear, hidden)), _linear(cast(nn.Linear, last))
+    return _norm(norm), pack_linear(cast(nn.Linear, hidden)), pack_linear(cast(nn.Linear, last))
 
 
 def _blocks(stack: Stack) -> list[Layer]:
-    return [_block(block) for block in stack.blocks]
+    return [pack_block(block) for block in stack.blocks]
 
 
-def _block(block: Block) -> Layer:
+def pack_block(block: Block) -> Layer:
     """Norm, input, zeros, gate, output, skip, mix: with the real parts of all states first, then the imaginary ones."""
     ssm = block.ssm
     a, scale = ssm.gates()
@@ -131,7 +136,7 @@ def _block(block: Block) -> Layer:
     inputs = pack(weight[order])
     nothing = np.zeros(len(inputs) * inputs.shape[2], np.float32)
     norm = (_NONE, _NONE) if block.linear else _norm(block.norm)
-    mix = (np.zeros((0, 1, 16), np.float32), _NONE) if block.linear else _linear(block.mix)
+    mix = (np.zeros((0, 1, 16), np.float32), _NONE) if block.linear else pack_linear(block.mix)
     return norm, inputs, nothing, gate, output, _numbers(ssm.skip), mix
 
 
@@ -153,7 +158,7 @@ def _threads(rows: int) -> int:
 
 
 def _run(kernel: Any, rows: int, *arguments: Any) -> None:
-    in_parts(even_cuts(rows, _threads(rows), HEIGHT), kernel, *arguments)
+    over_threads(rows, rows // _ROWS_WORTH_A_THREAD, HEIGHT, kernel, *arguments)
 
 
 def _map(kernel: Any, x: Floats, layer: Layer) -> Floats:

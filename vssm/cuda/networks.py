@@ -1,0 +1,166 @@
+"""`TritonNetworks`: the networks of a VSSM for generation on CUDA, from weights packed once.
+
+    features  (B, T, F)   x, e, d of `vssm.model`, float32
+    state     (B, L, 2N)  before the first step; returned as it is after step `last` of each row
+    last      (B,)        int64
+
+A block is four kernels; between them, with bf16, what is multiplied or scanned next is stored as bfloat16:
+
+    norm, input projection -> recurrence -> output projection, skip, activation -> mix, gate, residual
+
+States, the residual stream and all sums are float32. The torch modules are the reference. Weights are read when it is
+made. Nothing waits for the device. Knows nothing of seeds, windows or sessions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from vssm.cuda import INTERPRETED
+from vssm.cuda.graphs import STEPS, Function, Graphs, Tensors
+from vssm.cuda.linear import Norm, Packed, Precision, gated, latent, linear, pack
+from vssm.cuda.recurrence import planar_recurrence
+from vssm.latents import LOG_SCALE_LIMIT, CategoricalLatent, GaussianLatent
+from vssm.ssm import MLP, Block, Stack
+
+if TYPE_CHECKING:
+    from vssm.model import VSSM
+
+
+@dataclass(frozen=True)
+class _MLP:
+    norm: Norm
+    hidden: Packed
+    last: Packed
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Without `norm` and `mix` it is the block of a linear decoder. States are planar between input and output."""
+
+    norm: Norm | None
+    input: Packed
+    gate: Tensor
+    output: Packed
+    skip: Tensor
+    mix: Packed | None
+
+
+class TritonNetworks:
+    """Encoder, levels and head of a model on its device; `precision` is that of the products."""
+
+    block_rows = 1 << 20  # sequences x steps at once: fills the device, fits its memory
+
+    def __init__(self, model: VSSM, precision: Precision = "bf16") -> None:
+        self._model, self._precision = model, precision
+        self._graphs = Graphs({*STEPS, min(model.config.length, max(STEPS))})
+        self._stream = torch.bfloat16 if precision == "bf16" and not INTERPRETED else torch.float32
+        self._embed = self._linear(model.embed)
+        self._encoder = self._blocks(model.encoder) if isinstance(model.encoder, Stack) else []
+        self._inject = [self._linear(level.inject) for level in model.levels]
+        self._stacks = [self._blocks(level.stack) for level in model.levels]
+        self._priors = [self._mlp(getattr(level.latent, "prior_net", None), 2) for level in model.levels]
+        self._posteriors = [
+            self._mlp(cast(MLP, level.latent.posterior_net), 2 if isinstance(level.latent, GaussianLatent) else 1)
+            for level in model.levels
+        ]
+        head = model.observation.head
+        self._head = self._mlp(head) if isinstance(head, MLP) else self._linear(cast(nn.Linear, head))
+
+    def encode(self, features: Tensor, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        """Encoder features (B, T, E) of what the encoder reads (B, T, F), and its state."""
+        return self._stack(self._encoder, linear(self._embed, features), state, last)
+
+    def prior(self, k: int, d: Tensor | None, noise: Tensor) -> Tensor:
+        """z (B, T, Z) of level k from the prior and base noise (B, T, Z)."""
+        layer = self._priors[k]
+        if layer is None or d is None:
+            return self._model.levels[k].latent.prior(None, noise)
+        return latent(layer.last, self._hidden(layer, d), noise, LOG_SCALE_LIMIT)
+
+    def posterior(self, k: int, e: Tensor, d: Tensor | None, noise: Tensor) -> Tensor:
+        """z (B, T, Z) of level k from the posterior and base noise (B, T, Z)."""
+        layer = self._posteriors[k]
+        assert layer is not None
+        hidden = self._hidden(layer, e if d is None else torch.cat([e, d], dim=-1))
+        kind = self._model.levels[k].latent
+        if isinstance(kind, CategoricalLatent):
+            return kind.choose(linear(layer.last, hidden), noise)
+        return latent(layer.last, hidden, noise, LOG_SCALE_LIMIT)
+
+    def decode(self, k: int, z: Tensor, d: Tensor | None, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, T, D) after level k from its latents and the features below, and the stack's state."""
+        return self._stack(self._stacks[k], linear(self._inject[k], z, add=d), state, last)
+
+    def params(self, d: Tensor) -> Tensor:
+        """Parameters (B, T, size, P) of p(x | z)."""
+        head, observation = self._head, self._model.observation
+        assert head is not None
+        out = linear(head.last, self._hidden(head, d)) if isinstance(head, _MLP) else linear(head, d)
+        return out.view(*d.shape[:-1], observation.size, observation.params_each)
+
+    def run(self, name: Hashable, function: Function, inputs: Tensors, steps: int, timed: Collection[str]) -> Tensors:
+        """`function(inputs, steps)` from a CUDA graph, see `Graphs.run`."""
+        return self._graphs.run(name, function, inputs, steps, timed)
+
+    # -- running -------------------------------------------------------------------------------------------------
+
+    def _hidden(self, layer: _MLP, x: Tensor) -> Tensor:
+        return linear(layer.hidden, x, norm=layer.norm, activate=True, dtype=self._stream)
+
+    def _stack(self, blocks: list[_Block], x: Tensor, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        after = torch.empty_like(state)
+        for k, block in enumerate(blocks):
+            x = self._block(block, x, state[:, k], last, after[:, k])
+        return x, after
+
+    def _block(self, block: _Block, x: Tensor, state: Tensor, last: Tensor, after: Tensor) -> Tensor:
+        """x (B, T, D) -> (B, T, D); the state after step `last` goes into `after`."""
+        normed = None if block.norm is None else torch.empty_like(x, dtype=self._stream)
+        u = linear(block.input, x, norm=block.norm, normed=normed, dtype=self._stream)
+        h = planar_recurrence(block.gate, u, state, last, after, self._stream)
+        if block.mix is None or normed is None:
+            return linear(block.output, h, skip=(block.skip, x), add=x)
+        y = linear(block.output, h, skip=(block.skip, normed), activate=True, dtype=self._stream)
+        return gated(block.mix, y, x)
+
+    # -- packing -------------------------------------------------------------------------------------------------
+
+    def _linear(self, module: nn.Linear, parts: int = 1) -> Packed:
+        return pack(module.weight, module.bias, self._precision, parts)
+
+    def _mlp(self, module: nn.Module | None, parts: int = 1) -> _MLP | None:
+        if module is None:
+            return None
+        norm, hidden, _, last = cast(MLP, module)
+        return _MLP(
+            _norm(cast(nn.LayerNorm, norm)),
+            self._linear(cast(nn.Linear, hidden)),
+            self._linear(cast(nn.Linear, last), parts),
+        )
+
+    def _blocks(self, stack: Stack) -> list[_Block]:
+        return [self._pack_block(block) for block in stack.blocks]
+
+    def _pack_block(self, block: Block) -> _Block:
+        """Weights with the real parts of all states first, then the imaginary ones; the input's scale is in them."""
+        ssm = block.ssm
+        a, scale = (t.detach() for t in ssm.gates())
+        order = torch.arange(len(scale), device=a.device).view(-1, 2).T.reshape(-1)
+        return _Block(
+            None if block.linear else _norm(block.norm),
+            pack((ssm.input.weight * scale[:, None])[order], None, self._precision),
+            a.contiguous(),
+            pack(ssm.output.weight[:, order], ssm.output.bias, self._precision),
+            ssm.skip.detach().contiguous(),
+            None if block.linear else self._linear(block.mix, 2),
+        )
+
+
+def _norm(module: nn.LayerNorm) -> Norm:
+    return Norm(torch.stack([module.weight, module.bias]).detach(), module.eps)
