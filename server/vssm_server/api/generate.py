@@ -36,7 +36,7 @@ async def generate(request: Request) -> Response:
     api.check_open()
     asked = await read(request, GenerateRequest)
     media_type = render.negotiate(request.headers.get("accept", "*/*"), asked.stream)
-    ticket = once.ticket(request.headers, request.url.path, asked.model_dump())
+    ticket = once.ticket(request, asked.model_dump)
 
     async def plan_it() -> Plan:
         plan = await _plan(asked, api, ticket)
