@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -39,6 +38,7 @@ from vssm_server.messages import Array, Done, Request
 from vssm_server.queue import End, Queue
 
 import vssm
+from benchmarks.machine import machine
 from tests.chaos.checks import until_ready
 from tests.chaos.cluster import Cluster, local_cluster
 
@@ -244,12 +244,6 @@ def failover(folder: Path, kills: int, concurrency: int) -> dict[str, Any]:
 
 
 # -- report -----------------------------------------------------------------------------------------------------------
-
-
-def machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    cpu = next((v.split(":")[1].strip() for v in lines if v.startswith("model name")), "unknown")
-    return {"cpu": cpu, "cores": os.cpu_count(), "torch": torch.__version__, "python": platform.python_version()}
 
 
 def show(title: str, rows: list[dict[str, Any]]) -> None:
