@@ -7,7 +7,7 @@ PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --quiet --disable-pip-version-
 PACKAGES := pyproject.toml server/pyproject.toml clients/python/pyproject.toml
 SOURCES := vssm server/vssm_server clients/python tests benchmarks
 
-.PHONY: help serve test test-gpu check format bench bench-scaling chaos rolling hosts compose-test clean
+.PHONY: help serve test test-gpu check format bench bench-gpu bench-scaling bench-serve chaos rolling hosts compose-test clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -35,8 +35,8 @@ format: .venv/.dev ## put the source into the format that `check` wants
 	$(BIN)/ruff format .
 
 bench: .venv/.dev ## the benchmarks, into benchmarks/results
-	$(BIN)/python benchmarks/recurrence.py
-	$(BIN)/python benchmarks/generation.py
+	$(BIN)/python -m benchmarks.recurrence
+	$(BIN)/python -m benchmarks.generation
 
 compose-test: .venv/.dev ## build the images, run docker-compose.yml, test it from outside, take it down
 	@docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1 \
@@ -57,6 +57,9 @@ hosts: .venv/.dev iproute2 ## workers on hosts of their own (network namespaces)
 
 bench-scaling: .venv/.dev ## more workers, the transport alone, a worker's death; into benchmarks/results
 	$(BIN)/python -m benchmarks.scaling
+
+bench-serve: .venv/.dev ## HTTP, queue and worker beside the bare engine; into benchmarks/results
+	$(BIN)/python -m benchmarks.serve
 
 .PHONY: iproute2
 iproute2: # the command ip; without it, or without root, what needs it says that it was not run

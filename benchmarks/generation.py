@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 import vssm
+from benchmarks.machine import machine
 from vssm import VSSM, Window
 
 RESULTS = Path(__file__).parent / "results" / "generation.json"
@@ -86,12 +86,6 @@ def prefixes(model: VSSM) -> list[dict[str, Any]]:
     return rows
 
 
-def machine(threads: int) -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    cpu = next((v.split(":")[1].strip() for v in lines if v.startswith("model name")), "unknown")
-    return {"cpu": cpu, "threads": threads, "torch": torch.__version__, "python": platform.python_version()}
-
-
 def show(title: str, rows: list[dict[str, Any]]) -> None:
     table = Table(*rows[0], title=title)
     for row in rows:
@@ -108,7 +102,7 @@ def main() -> None:
     model = vssm.load(arguments.model)
     peak = matmul_flops_per_second()
     result: dict[str, Any] = {
-        "machine": machine(arguments.threads),
+        "machine": machine(),
         "matmul_gflops_per_second": peak / 1e9,
         "gflops_per_sequence": model.config.length * generated_flops(model) / 1e9,
         "state_bytes_per_sample": model.info()["state_bytes"],
