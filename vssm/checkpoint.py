@@ -1,7 +1,8 @@
 """Checkpoints: a folder with config.json, model.safetensors and a model card (README.md). Never pickle.
 
-config.json is {"format_version": 1, "config": {...ModelConfig...}}. Loading builds the networks on the meta device and
-then demands exactly their names, shapes and dtypes: a folder that does not fit is refused before memory is taken.
+config.json is {"format_version": 1, "config": {...}}: a ModelConfig or, with a "family", a rival's. Loading builds the
+networks on the meta device and then demands exactly their names, shapes and dtypes: a folder that does not fit is
+refused before memory is taken.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from vssm.config import ModelConfig
+from vssm.config import ModelConfig, SequenceConfig
 
 if TYPE_CHECKING:
+    from vssm.baselines.config import AnyConfig
+    from vssm.baselines.rival import Rival
     from vssm.model import VSSM
 
 FORMAT_VERSION = 1
@@ -57,7 +60,7 @@ def locate(name_or_folder: str | Path) -> Path:
     return folder
 
 
-def save(model: VSSM, folder: str | Path, card: str | None = None) -> None:
+def save(model: VSSM | Rival, folder: str | Path, card: str | None = None) -> None:
     """Write config and weights (and a model card) into `folder`, which is made if need be."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,16 +78,23 @@ def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> VSSM
     from vssm.model import VSSM
 
     folder = locate(name_or_folder)
-    config = _read_config(folder / CONFIG)
+    config = read_config(folder)
+    if not isinstance(config, ModelConfig):
+        raise CheckpointError(f"{folder} holds a {config.family}, not a VSSM; vssm.baselines.load reads it")
     with torch.device("meta"):
         model = VSSM(config)
-    expected = model.state_dict()
-    model.load_state_dict(_read_weights(folder / WEIGHTS, expected), strict=True, assign=True)
-    model.requires_grad_(False)
+    fill(model, folder)
     return model.to(device).eval()
 
 
-def fingerprint_of(config: ModelConfig, weights: Mapping[str, Tensor]) -> str:
+def fill(model: nn.Module, folder: Path) -> None:
+    """Give networks on the meta device the weights of a checkpoint; raises CheckpointError when they do not fit."""
+    expected = model.state_dict()
+    model.load_state_dict(_read_weights(folder / WEIGHTS, expected), strict=True, assign=True)
+    model.requires_grad_(False)
+
+
+def fingerprint_of(config: SequenceConfig, weights: Mapping[str, Tensor]) -> str:
     """blake2b-256 of the config (without its description) and all weights by name, 64 hex digits."""
     digest = blake2b(digest_size=32)
     digest.update(json.dumps(config.model_dump(mode="json", exclude={"description"}), sort_keys=True).encode())
@@ -95,7 +105,11 @@ def fingerprint_of(config: ModelConfig, weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _read_config(path: Path) -> ModelConfig:
+def read_config(folder: Path) -> AnyConfig:
+    """The configuration in a checkpoint folder, of whatever family; raises CheckpointError."""
+    from vssm.baselines.config import FAMILIES, AnyConfig
+
+    path = folder / CONFIG
     try:
         document = json.loads(path.read_text())
     except OSError as error:
@@ -109,10 +123,12 @@ def _read_config(path: Path) -> ModelConfig:
             f"{path} has format version {document['format_version']!r}; this release reads version {FORMAT_VERSION}"
         )
     try:
-        return ModelConfig.model_validate(document["config"])
+        config: AnyConfig = TypeAdapter(AnyConfig).validate_python(document["config"])
+        return config
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(p) for p in first["loc"])
+        parts = first["loc"][1:] if first["loc"][:1] and first["loc"][0] in FAMILIES else first["loc"]
+        place = ".".join(str(p) for p in parts)
         raise CheckpointError(f"{path}: {place}: {first['msg']}") from None
 
 

@@ -1,7 +1,7 @@
 """Recipes: TOML files that say which model is trained on which data and how.
 
-A recipe has three tables: `[model]` (a `ModelConfig`), `[data]` and `[training]`. All of it is checked before
-anything is computed; an unknown field is an error, never ignored.
+A recipe has three tables: `[model]` (a `ModelConfig` or, with a `family`, a rival's), `[data]` and `[training]`. All
+of it is checked before anything is computed; an unknown field is an error, never ignored.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vssm.config import ModelConfig
+from vssm.baselines.config import FAMILIES, AnyConfig
 
 Count = Annotated[int, Field(ge=1)]
 Steps = Annotated[int, Field(ge=0)]
@@ -70,7 +70,7 @@ class TrainingSettings(_Table):
 class Recipe(_Table):
     """A checked recipe: what `vssm.train.train` needs to know."""
 
-    model: ModelConfig
+    model: AnyConfig
     data: DataSettings
     training: TrainingSettings
 
@@ -106,7 +106,8 @@ def parse_toml(text: str, source: str = "the recipe", overrides: Iterable[str] =
 
 def _explain(item: dict[str, Any]) -> str:
     """Turn one pydantic error into "field: what is wrong"."""
-    field = ".".join(str(part) for part in item["loc"])
+    named = item["loc"][:1] == ("model",) and item["loc"][1:2] and item["loc"][1] in FAMILIES  # by its family
+    field = ".".join(str(part) for part in (item["loc"][:1] + item["loc"][2:] if named else item["loc"]))
     if item["type"] == "extra_forbidden":
         return f"{field}: unknown field{_known_fields(item['loc'])}"
     if item["type"] == "missing":
@@ -116,15 +117,12 @@ def _explain(item: dict[str, Any]) -> str:
 
 def _known_fields(location: tuple[str | int, ...]) -> str:
     """For an unknown field of one of the three tables, say which fields the table has."""
-    tables: dict[str, type[BaseModel]] = {
-        name: table.annotation
-        for name, table in Recipe.model_fields.items()
-        if isinstance(table.annotation, type) and issubclass(table.annotation, BaseModel)
-    }
+    tables: dict[tuple[Any, ...], type[BaseModel]] = {("data",): DataSettings, ("training",): TrainingSettings}
+    tables |= {("model", name): config for name, config in FAMILIES.items()}
     if len(location) == 1:
-        known = list(tables)
-    elif len(location) == 2:
-        known = list(tables[str(location[0])].model_fields)
+        known = list(Recipe.model_fields)
+    elif location[:-1] in tables:
+        known = list(tables[location[:-1]].model_fields)
     else:
         return ""
     near = get_close_matches(str(location[-1]), known, n=1)

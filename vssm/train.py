@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from vssm import data
+from vssm.baselines.rival import Rival
 from vssm.batches import Batches, as_sequences, binarise, derive_seed, generator
 from vssm.card import training_card
 from vssm.checkpoint import save
@@ -235,7 +236,7 @@ class Run:
 
 
 @torch.no_grad()
-def validate(model: VSSM, x: Tensor, seed: int, device: str = "cpu") -> Metrics:
+def validate(model: VSSM | Rival, x: Tensor, seed: int, device: str = "cpu") -> Metrics:
     """Return the mean bound of binarised sequences (n, length, size), with noise fixed by the seed."""
     noise = torch.Generator(device)
     totals = torch.zeros(2, dtype=torch.float64, device=device)

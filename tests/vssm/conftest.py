@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from vssm.config import ModelConfig
 from vssm.data import Images
 from vssm.recipe import Recipe, parse_toml
 
@@ -40,6 +41,12 @@ ema_decay = 0.9
 metrics_every_steps = 5
 validation_every_steps = 4
 """
+
+
+def config_of(recipe: Recipe) -> ModelConfig:
+    """The configuration of a recipe that trains a VSSM."""
+    assert isinstance(recipe.model, ModelConfig)
+    return recipe.model
 
 
 def make_images(count: int) -> Images:

@@ -16,6 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import vssm
+from tests.vssm.conftest import config_of
 from vssm import data
 from vssm.cli import app
 from vssm.data import Dataset, Images
@@ -40,7 +41,7 @@ def fails(*arguments: object) -> str:
 @pytest.fixture
 def checkpoint(make_recipe: MakeRecipe, tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    vssm.save(vssm.VSSM(make_recipe().model), tmp_path / "model")
+    vssm.save(vssm.VSSM(config_of(make_recipe())), tmp_path / "model")
     return tmp_path / "model"
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 import vssm
+from tests.vssm.conftest import config_of
 from vssm.data import Images
 from vssm.evaluate import evaluate
 from vssm.recipe import Recipe
@@ -23,7 +24,7 @@ MakeRecipe = Callable[..., Recipe]
 @pytest.fixture
 def model(make_recipe: MakeRecipe) -> vssm.VSSM:
     torch.manual_seed(0)
-    return vssm.VSSM(make_recipe().model).eval()
+    return vssm.VSSM(config_of(make_recipe())).eval()
 
 
 class Known(vssm.VSSM):
@@ -42,7 +43,7 @@ def test_means_and_standard_errors(make_recipe: MakeRecipe) -> None:
     counts = np.random.default_rng(0).integers(0, 65, 1200)
     images = (np.arange(64)[None] < counts[:, None]).reshape(-1, 8, 8).astype(np.uint8) * 255  # binarised as is
     done: list[int] = []
-    result = evaluate(Known(make_recipe().model), images, num_importance_samples=5, report=done.append)
+    result = evaluate(Known(config_of(make_recipe())), images, num_importance_samples=5, report=done.append)
     error = counts.std(ddof=1) / math.sqrt(1200)
     assert result.negative_elbo.nats == pytest.approx(counts.mean())
     assert result.importance_weighted.nats == pytest.approx(counts.mean() - 5)
@@ -51,7 +52,7 @@ def test_means_and_standard_errors(make_recipe: MakeRecipe) -> None:
     assert result.kl == (1.0, 2.0)
     assert result.bits_per_dimension == pytest.approx((counts.mean() - 5) / 64 / math.log(2))
     assert (result.examples, result.dimensions, done) == (1200, 64, [500, 1000, 1200])
-    limited = evaluate(Known(make_recipe().model), images, limit=7)
+    limited = evaluate(Known(config_of(make_recipe())), images, limit=7)
     assert limited.negative_elbo.nats == pytest.approx(counts[:7].mean())
 
 

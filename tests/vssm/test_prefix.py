@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 import vssm
+from tests.vssm.conftest import config_of
 from vssm.prefix import complete, prefix_dependence
 from vssm.recipe import Recipe
 
@@ -18,7 +19,7 @@ from vssm.recipe import Recipe
 @pytest.fixture
 def model(make_recipe: Callable[..., Recipe]) -> vssm.VSSM:
     torch.manual_seed(0)
-    return vssm.VSSM(make_recipe().model).eval()
+    return vssm.VSSM(config_of(make_recipe())).eval()
 
 
 def test_completions_are_those_of_generate(model: vssm.VSSM) -> None:
@@ -43,7 +44,7 @@ def test_share_of_completions_nearer_to_their_own(
 
 def test_an_untrained_model_does_not_know(make_recipe: Callable[..., Recipe], digits: NDArray[np.uint8]) -> None:
     settings = ("model.length=28", "model.size=28", "model.image={ height=28, width=28, channels=1 }")
-    model = vssm.VSSM(make_recipe(*settings).model).eval()
+    model = vssm.VSSM(config_of(make_recipe(*settings))).eval()
     assert 0.3 < prefix_dependence(model, digits[:200], steps=14, num_samples=2) < 0.7
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.vssm.conftest import config_of
 from vssm.recipe import Recipe, RecipeError, load_recipe, parse_toml, to_toml
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +27,7 @@ def test_overrides_change_fields(recipe_text: str) -> None:
     settings = ["training.steps=7", "data.dataset=cifar10", "training.learning_rate = 1", "model.encoder.layers=3"]
     recipe = parse_toml(recipe_text, "tiny", settings)
     assert (recipe.training.steps, recipe.data.dataset, recipe.training.learning_rate) == (7, "cifar10", 1.0)
-    assert recipe.model.encoder.layers == 3
+    assert config_of(recipe).encoder.layers == 3
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,11 @@ def _family(model: Any) -> Any:
     return model.get("family", "vssm") if isinstance(model, dict) else getattr(model, "family", None)
 
 
-FAMILIES = ("vssm", "transformer", "mamba")
+FAMILIES: dict[str, type[SequenceConfig]] = {
+    "vssm": ModelConfig,
+    "transformer": TransformerConfig,
+    "mamba": MambaConfig,
+}
 
 AnyConfig = Annotated[
     Annotated[ModelConfig, Tag("vssm")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import Literal
 
 import torch
@@ -23,17 +24,18 @@ def match(family: Literal["transformer", "mamba"], parameters: int, like: ModelC
     layers = max(1, sum(level.layers for level in like.levels))
     shared = {name: getattr(like, name) for name in ("description", "modality", "length", "size", "image")}
     shared |= {"observation": like.observation}
-    candidates: list[RivalConfig] = []
-    for width in range(8, 2048, 8):
-        if family == "mamba":
-            candidates.append(MambaConfig(**shared, layers=layers, width=width))
-        elif width % _HEAD == 0:
-            candidates += [_transformer(shared, layers, width, hidden) for hidden in _hidden(width, layers, parameters)]
-    best = min(candidates, key=lambda config: abs(count(config) - parameters))
-    if abs(count(best) - parameters) > _TOLERANCE * parameters:
-        raise ValueError(
-            f"no {family} of {layers} layers has {parameters} parameters within 5 %, the nearest has {count(best)}"
-        )
+    if family == "mamba":
+        widths = range(8, 4096, 8)
+        above = bisect_left(widths, parameters, key=lambda width: count(_mamba(shared, layers, width)))
+        candidates: list[RivalConfig] = [
+            _mamba(shared, layers, width) for width in widths[max(0, above - 1) : above + 1]
+        ]
+    else:
+        shapes = [(w, h) for w in range(_HEAD, 4096, _HEAD) for h in _hidden(w, layers, parameters)]
+        candidates = [_transformer(shared, layers, *shape) for shape in shapes]
+    best = min(candidates, key=lambda config: abs(count(config) - parameters), default=None)
+    if best is None or abs(count(best) - parameters) > _TOLERANCE * parameters:
+        raise ValueError(f"no {family} of {layers} layers has {parameters} parameters within 5 %")
     return best
 
 
@@ -41,6 +43,10 @@ def count(config: RivalConfig) -> int:
     """How many parameters the networks of a configuration have."""
     with torch.device("meta"):
         return build(config).parameter_count
+
+
+def _mamba(shared: dict[str, object], layers: int, width: int) -> MambaConfig:
+    return MambaConfig.model_validate({**shared, "layers": layers, "width": width})
 
 
 def _transformer(shared: dict[str, object], layers: int, width: int, hidden: int) -> TransformerConfig:

@@ -14,6 +14,8 @@ from vssm.training.trainer import Metrics
 
 def describe(metrics: Metrics) -> str:
     """Return the negative ELBO and the KL of each level in words, nats per sequence."""
+    if not metrics.kl:
+        return f"-log p {-metrics.bound:.2f} nats"
     levels = " + ".join(f"{level:.1f}" for level in metrics.kl)
     return f"-ELBO {-metrics.bound:.2f} nats, KL {levels}"
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vssm.baselines.build import build
 from vssm.batches import Batches, derive_seed
-from vssm.model import VSSM
 from vssm.recipe import Recipe, TrainingSettings
 
 _BETA1 = 0.9
@@ -51,7 +51,7 @@ class Trainer:
         self.settings, self.device, self.step = recipe.training, device, 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(self.settings.seed, "initialisation"))
-            self.model = VSSM(recipe.model).to(device).train()
+            self.model = build(recipe.model).to(device).train()
         self.averaged = copy.deepcopy(self.model).eval().requires_grad_(False)
         self._optimizer = _optimizer(self.model, self.settings)
         self._batches = batches
@@ -59,7 +59,7 @@ class Trainer:
         self._parameters: list[Tensor] = list(self.model.parameters())
         self._averages: list[Tensor] = list(self.averaged.parameters())
         # steps, bound, log-likelihood, gradient norm and the KL of each level, summed since the last metrics
-        self._sums = torch.zeros(4 + len(recipe.model.levels), dtype=torch.float64, device=device)
+        self._sums = torch.zeros(4 + len(self.model.levels), dtype=torch.float64, device=device)
 
     def advance(self) -> None:
         """Do one step."""
@@ -127,8 +127,8 @@ def _optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Adam
     """AdamW with weight decay on matrices only."""
     parameters = list(model.parameters())
     groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in parameters if _decays(p)], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if not _decays(p)], "weight_decay": 0.0},
     ]
     betas = (_BETA1, settings.adam_beta2)
     optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, fused=True)
@@ -136,3 +136,8 @@ def _optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Adam
         moments = {part: torch.zeros_like(parameter) for part in ("exp_avg", "exp_avg_sq")}
         optimizer.state[parameter] = {"step": torch.zeros((), device=parameter.device), **moments}
     return optimizer
+
+
+def _decays(parameter: nn.Parameter) -> bool:
+    """Matrices do, unless they say that they do not: a Mamba's `A_log` is dynamics, not a map."""
+    return parameter.ndim >= 2 and not getattr(parameter, "no_weight_decay", False)
