@@ -18,7 +18,7 @@ _HEAD = 32
 def match(family: Literal["transformer", "mamba"], parameters: int, like: ModelConfig) -> RivalConfig:
     """The configuration of a rival whose number of parameters is nearest to `parameters`, for the sequences of `like`.
 
-    Its depth is that of the decoder of `like`. A Transformer has heads of 32 channels and a gated MLP between 1.5 and 4
+    Its depth is that of the decoder of `like`. A Transformer has heads of 32 channels and a gated MLP one to four
     times as wide as the model. Raises ValueError when none is within 5 %.
     """
     layers = max(1, sum(level.layers for level in like.levels))
@@ -27,9 +27,8 @@ def match(family: Literal["transformer", "mamba"], parameters: int, like: ModelC
     if family == "mamba":
         widths = range(8, 4096, 8)
         above = bisect_left(widths, parameters, key=lambda width: count(_mamba(shared, layers, width)))
-        candidates: list[RivalConfig] = [
-            _mamba(shared, layers, width) for width in widths[max(0, above - 1) : above + 1]
-        ]
+        near = widths[max(0, above - 1) : above + 1]
+        candidates: list[RivalConfig] = [_mamba(shared, layers, width) for width in near]
     else:
         shapes = [(w, h) for w in range(_HEAD, 4096, _HEAD) for h in _hidden(w, layers, parameters)]
         candidates = [_transformer(shared, layers, *shape) for shape in shapes]
@@ -58,4 +57,4 @@ def _hidden(width: int, layers: int, parameters: int) -> list[int]:
     """The width of the MLP that comes nearest, if it is a sensible one: a layer has 4 W^2 + 3 W x hidden weights."""
     wanted = (parameters / layers - 4 * width * width) / (3 * width)
     near = 8 * round(wanted / 8)
-    return [hidden for hidden in (near - 16, near - 8, near, near + 8) if 1.5 * width <= hidden <= 4 * width]
+    return [hidden for hidden in (near - 16, near - 8, near, near + 8) if width <= hidden <= 4 * width]

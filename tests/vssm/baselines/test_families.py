@@ -106,7 +106,7 @@ def test_the_same_loop_trains_it(family: str, tmp_path: Path) -> None:
     result = train(recipe, tmp_path / "whole", images=make_images(100))
     model = baselines.load(result.checkpoint)
     assert model.config == recipe.model
-    assert result.bound > -64 * 0.69 * 0.7  # nats of 64 even bits, less a third
+    assert result.bound > -64 * 0.69 * 0.8  # nats of 64 even bits, less a fifth
     again = train(recipe, tmp_path / "again", images=make_images(100))
     assert again.bound == result.bound
 

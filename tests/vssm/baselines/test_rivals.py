@@ -144,13 +144,13 @@ def test_generated_values_follow_the_distribution(family: str) -> None:
     x = torch.tensor(list(itertools.product(range(2), repeat=4)))[..., None]
     expected = model.log_likelihood(x).exp().numpy()
     assert np.abs(found - expected).max() < 5 * np.sqrt(0.25 / 20_000)
-    assert expected.max() > 0.15  # far from even
+    assert expected.max() > 3 * expected.min()  # far from even
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own modules
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_compiled_step_is_the_eager_one(family: str) -> None:
-    model = rival(family)
+    model = rival(family, layers=1)
     eager, compiled = (generate(model, 2, 70, 3, None, 1.0, None, way) for way in ("eager", "compiled"))
     assert (eager.values == compiled.values).mean() > 0.99  # a bit whose odds are even may fall otherwise
     for one, other in zip(eager.cache.slot.cached, compiled.cache.slot.cached, strict=True):
