@@ -9,7 +9,7 @@
 A timing is the median of replays of a CUDA graph of ten calls, so that launching costs nothing; shapes that fit into
 the second-level cache find it warm. The ceilings, copy and matmul, are measured in the same run.
 
-    python benchmarks/gpu_kernels.py --output benchmarks/results/gpu_kernels.json
+    python -m benchmarks.gpu_kernels --output benchmarks/results/gpu_kernels.json
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from benchmarks.models import PIXELS_1M
 from vssm import VSSM, ModelConfig, Window
 from vssm.passes import Pass
 
@@ -173,10 +174,7 @@ def passes(top: Ceilings) -> Iterator[Row]:
     """Wall clock of whole passes, against the time of their products at the matmul peak."""
     from vssm.cuda.networks import TritonNetworks
 
-    level = {"kind": "gaussian", "size": 16, "layers": 2}
-    widths = {"decoder": {"width": 160, "state": 80}, "encoder": {"width": 160, "state": 80, "layers": 1}}
-    config = {"length": 784, "size": 1, "observation": {"kind": "bernoulli"}, "levels": [level] * 3, **widths}
-    model = VSSM(ModelConfig.model_validate(config)).to(DEVICE).requires_grad_(False)
+    model = VSSM(ModelConfig.model_validate(PIXELS_1M)).to(DEVICE).requires_grad_(False)
     used = [p.numel() for name, p in model.named_parameters() if p.dim() == 2 and _generates(name)]
     networks = TritonNetworks(model)
     for batch, steps in ROWS:
