@@ -11,7 +11,7 @@ PIXELS_1M: dict[str, Any] = {
     "size": 1,
     "image": {"height": 28, "width": 28},
     "observation": {"kind": "bernoulli"},
-    "levels": [{"kind": "gaussian", "size": 32, "layers": 6}],
-    "encoder": {"kind": "causal", "width": 96, "state": 48, "layers": 1},
-    "decoder": {"width": 192, "state": 96},
+    "levels": [{"kind": "gaussian", "size": 16, "layers": 6}],
+    "encoder": {"kind": "causal", "width": 160, "state": 80, "layers": 3},
+    "decoder": {"width": 160, "state": 80},
 }
