@@ -9,9 +9,11 @@ from benchmarks import serve
 from benchmarks.serve import PARTS, Pass
 
 ALWAYS = {"requests_per_second", "p50_ms", "p99_ms", "rows_per_pass", "engine_requests_per_second", "ratio"}
+ALWAYS |= {"ratio_by_cpu", "cores"}
 COSTS = {f"{part}_{unit}" for part in PARTS for unit in ("us", "cores")} | {"engine_us"}
 
 
+@pytest.mark.slow
 def test_a_small_run(tmp_path: Path) -> None:
     result = serve.run(["mnist"], [1, 3], rounds=1, seconds=0.05, threads=1)
     assert result["machine"]["threads"] == 1
