@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vssm.model import VSSM
 
 MAX_TEMPERATURE = 10.0
-WARM_UP_STEPS = 256  # enough for every thread to get some
+WARM_UP_STEPS, LONGEST_WARM_UP = 256, 1024  # enough for every thread to get some
 
 
 class NonFiniteError(ArithmeticError):
@@ -53,7 +53,10 @@ def _state_shapes(model: VSSM) -> dict[str, tuple[int, ...]]:
 def warm_up(model: VSSM) -> None:
     """Compiles and allocates whatever a pass may need: few and many rows, observed and generated steps."""
     causal = isinstance(model.encoder, Stack)
-    for samples, steps in ((1, 1), (1, WARM_UP_STEPS), (WARM_UP_STEPS, 1)):
+    shapes = [(1, 1), (1, WARM_UP_STEPS), (WARM_UP_STEPS, 1)]
+    if model.device.type == "cuda":  # a graph for each bucket of shapes that whole sequences need
+        shapes += [(samples, min(model.config.length, LONGEST_WARM_UP)) for samples in (1, 8, 64)]
+    for samples, steps in shapes:
         window = Window(start(model, samples, 0), steps)
         made = advance(model, [window, replace(window, encode=False, output="mean")])[0]
         if causal:
@@ -136,6 +139,7 @@ def stream(
     state: State | None = None,
     temperature: float = 1.0,
     output: Output = "sample",
+    encode: bool = True,
 ) -> Iterator[Generated]:
     """Chunks of at most `chunk_steps` generated steps, each with its state."""
     if state is not None and (num_samples is not None or seed is not None):
@@ -158,7 +162,7 @@ def stream(
             else f"length must be at least 1, not {length}"
         )
     while remaining:
-        window = Window(state, min(chunk_steps, remaining), None, temperature, output)
+        window = Window(state, min(chunk_steps, remaining), None, temperature, output, encode)
         chunk = _finite(advance(model, [window])[0])
         state, remaining = chunk.state, remaining - window.length
         yield chunk
@@ -173,6 +177,7 @@ def generate(
     state: State | None,
     temperature: float,
     output: Output,
+    encode: bool,
 ) -> Generated:
     """All steps at once, in one pass for lengths up to 2^14 and in passes of that many steps beyond."""
     chunks = list(
@@ -186,6 +191,7 @@ def generate(
             state=state,
             temperature=temperature,
             output=output,
+            encode=encode,
         )
     )
     return Advance(np.concatenate([c.values for c in chunks], axis=1), chunks[-1].state)

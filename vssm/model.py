@@ -214,15 +214,17 @@ class VSSM(nn.Module):
         state: State | None = None,
         temperature: float = 1.0,
         output: Output = "sample",
+        encode: bool = True,
     ) -> Generated:
         """Generate `length` steps: from the start, after a `prefix` (steps, size), or resumed from a `state`.
 
         Returns values (num_samples, length, size) and the state to resume from. `num_samples` and `seed` belong to
         a new sequence (default 1 and 0); a state brings its own. A prefix is observed before generation, also after a
-        state's steps. `length` defaults to what is left of the model's own length.
+        state's steps. `length` defaults to what is left of the model's own length. Without `encode` the encoder does
+        not go over the generated steps, which is faster, but the state then takes no observed steps later.
         Raises ValueError (ObservationError, StateError) for what does not fit.
         """
-        return generation.generate(self, num_samples, length, seed, prefix, state, temperature, output)
+        return generation.generate(self, num_samples, length, seed, prefix, state, temperature, output, encode)
 
     def stream(self, chunk_steps: int = 256, **arguments: Any) -> Iterator[Generated]:
         """`generate` in chunks of `chunk_steps`: the same values as they are made, each resumable."""

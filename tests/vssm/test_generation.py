@@ -192,6 +192,14 @@ def test_a_state_without_its_encoder_takes_no_prefix() -> None:
         model.condition(np.zeros((1, 7)), state=state)
 
 
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_generating_without_the_encoder_changes_no_value(kind: str) -> None:
+    model = MODELS[kind]
+    kept, left = (model.generate(num_samples=3, length=25, seed=2, encode=encode) for encode in (True, False))
+    assert np.array_equal(kept.values, left.values)
+    assert (kept.state.encoder, left.state.encoder) == (True, False)
+
+
 def test_a_bidirectional_model_generates_but_takes_no_prefix() -> None:
     model = build("rows", encoder={"kind": "bidirectional", "width": 16, "state": 6, "layers": 2})
     parts = list(model.stream(7, num_samples=2, length=20, seed=1))
