@@ -46,19 +46,30 @@ class Limits:
         return asdict(self)
 
 
-def measure(clock: Clock, sizes: Sizes, seconds: float) -> Limits:
-    """Both, in turns, for about `seconds`."""
+@dataclass(frozen=True)
+class Product:
+    """The large matrix product as a job, with its operations."""
+
+    job: Job
+    flops: float
+
+
+def product(clock: Clock, sizes: Sizes) -> Product:
+    """float32 on a CPU, bfloat16 on CUDA, into a result that exists."""
     kind = torch.bfloat16 if clock.device.type == "cuda" else torch.float32
     n = sizes.matrix
-    a, b, product = (torch.randn(n, n, device=clock.device).to(kind) for _ in range(3))
+    a, b, out = (torch.randn(n, n, device=clock.device).to(kind) for _ in range(3))
+    return Product(Job(lambda _: torch.mm(a, b, out=out)), 2.0 * n**3)
+
+
+def measure(clock: Clock, sizes: Sizes, seconds: float) -> Limits:
+    """Both, in turns, for about `seconds`."""
+    large = product(clock, sizes)
     source = torch.zeros(sizes.copied_bytes // 4, device=clock.device)
     target = torch.ones_like(source)
-    jobs = {
-        "product": Job(lambda _: torch.mm(a, b, out=product)),
-        "copy": Job(lambda _: target.copy_(source)),
-    }
+    jobs = {"product": large.job, "copy": Job(lambda _: target.copy_(source))}
     times = in_turns(clock, jobs, seconds)
-    return Limits(2 * n**3 / median(times["product"]), 2 * sizes.copied_bytes / median(times["copy"]))
+    return Limits(large.flops / median(times["product"]), 2 * sizes.copied_bytes / median(times["copy"]))
 
 
 def higher(first: Limits, second: Limits) -> Limits:

@@ -2,11 +2,15 @@
 
     python -m benchmarks.speed.memory vssm 64 784 2        prints bytes, with 2 threads
 
-Linux only: the peak is read from /proc/self, where it can also be reset.
+Linux with glibc only: the peak is read from /proc/self, where it can also be reset, and memory that was freed is given
+back first.
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -19,13 +23,15 @@ from benchmarks.speed.contenders import Contender, contender
 
 def available() -> bool:
     """Whether this system can tell."""
-    return Path("/proc/self/clear_refs").exists()
+    return platform.libc_ver()[0] == "glibc" and Path("/proc/self/clear_refs").exists()
 
 
 def growth(model: Contender, samples: int, length: int) -> int:
     """Bytes of resident memory at the peak of one call more than before it."""
     model.warm_up(samples, length)
     model.generate(1, 1)  # buffers that warming up made for many samples are let go
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the peak is now what there is
     before = _status("VmRSS")
     model.generate(samples, length)

@@ -1,5 +1,7 @@
 """Whole sequences: every number of samples by every length, all models in turns within a time box.
 
+A required row also times the machine's matrix product in the same turns, so that a disturbance meets both.
+
 A cell (samples, length, model) is `measured`; or `extrapolated`, when running it would take longer than its box: from
 the longest length measured with as many samples, and for a model whose steps grow dearer from steps run behind caches
 at later positions; or `skipped`, with what stands in the way.
@@ -16,6 +18,7 @@ import psutil
 import torch
 
 from benchmarks.speed.contenders import Contender
+from benchmarks.speed.limits import Product
 from benchmarks.speed.timing import Clock, Job, in_turns, median
 
 SEGMENT = 32  # steps, run to learn what a step costs at a position
@@ -51,16 +54,22 @@ class Cell:
     jobs: dict[str, Job] = field(default_factory=dict)
 
 
-def measure(clock: Clock, contenders: list[Contender], grid: Grid) -> Iterator[dict[str, Any]]:
-    """Rows, one a cell: samples, length, and each model's figures or None."""
+def measure(clock: Clock, contenders: list[Contender], grid: Grid, product: Product) -> Iterator[dict[str, Any]]:
+    """Rows, one a cell: samples, length, and each model's figures."""
     for samples in grid.samples:
         known: dict[str, Known] = {}
         for length in sorted(grid.lengths):
-            yield _row(clock, contenders, grid, samples, length, known)
+            yield _row(clock, contenders, grid, product, samples, length, known)
 
 
 def _row(
-    clock: Clock, contenders: list[Contender], grid: Grid, samples: int, length: int, known: dict[str, Known]
+    clock: Clock,
+    contenders: list[Contender],
+    grid: Grid,
+    product: Product,
+    samples: int,
+    length: int,
+    known: dict[str, Known],
 ) -> dict[str, Any]:
     cell, required = Cell(samples, length), (samples, length) in grid.required
     for model in contenders:
@@ -75,11 +84,14 @@ def _row(
             cell.jobs[model.name] = Job(lambda _, m=model: m.generate(samples, length))  # type: ignore[misc]
     seconds = grid.box * max(1, len(cell.jobs))
     memory = _peak_memory(clock, cell.jobs)
-    for name, times in in_turns(clock, cell.jobs, seconds, least=3 if required else 2).items():
+    jobs = cell.jobs | ({"product": product.job} if required else {})
+    taken = in_turns(clock, jobs, seconds, least=3 if required else 2)
+    beside = {"product_flops_per_second": product.flops / median(taken.pop("product"))} if required else {}
+    for name, times in taken.items():
         known[name] = Known(length, median(times))
         cell.figures[name] = {"seconds": median(times), "repeats": len(times), "how": "measured"}
         cell.figures[name] |= {"peak_bytes": memory[name]} if name in memory else {}
-    return {"samples": samples, "length": length} | {m.name: cell.figures[m.name] for m in contenders}
+    return {"samples": samples, "length": length} | beside | {m.name: cell.figures[m.name] for m in contenders}
 
 
 def _predicted(model: Contender, length: int, known: dict[str, Known]) -> float:

@@ -54,7 +54,7 @@ def run(contenders: list[Contender], device: torch.device, plan: Plan, say: Call
     report["resumes"] = sessions.resumes(clock, contenders, plan.sessions)
     report["kept"] = sessions.kept_bytes(contenders, KEPT_AT)
     rows = []
-    for row in passes.measure(clock, contenders, plan.grid):
+    for row in passes.measure(clock, contenders, plan.grid, limits.product(clock, plan.limits)):
         rows.append(row)
         say(f"{row['samples']} x {row['length']}: " + ", ".join(f"{m.name} {row[m.name]['how']}" for m in contenders))
     best = limits.higher(first, limits.measure(clock, plan.limits, plan.box))
@@ -76,11 +76,13 @@ def _described(contenders: list[Contender]) -> dict[str, Any]:
 
 
 def _with_fractions(row: dict[str, Any], contenders: list[Contender], best: Limits) -> dict[str, Any]:
+    """A row with its own product beside it is compared with that."""
+    here = replace(best, flops_per_second=row.get("product_flops_per_second", best.flops_per_second))
     for model in contenders:
         figures = row[model.name]
         if "seconds" in figures:
             work = model.cost(row["samples"], row["length"])
-            figures |= {"flops": work.flops, "bytes": work.bytes} | best.fractions(work, figures["seconds"])
+            figures |= {"flops": work.flops, "bytes": work.bytes} | here.fractions(work, figures["seconds"])
     return row
 
 
