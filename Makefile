@@ -18,6 +18,12 @@ serve: .venv/.runtime ## the server on 127.0.0.1:8000 (VSSM_PORT=9000 make serve
 test: .venv/.dev iproute2 ## all tests
 	$(BIN)/python -m pytest
 
+test-gpu: .venv/.dev ## the kernels and generation on a CUDA device: bits, gradients, a million steps
+	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' \
+	  || { echo "test-gpu was not run: it needs a CUDA device and PyTorch built for it" \
+	  "(https://pytorch.org/get-started/locally/)." >&2; exit 1; }
+	$(BIN)/python -m pytest tests/vssm/cuda --durations=5
+
 check: .venv/.dev ## format, lint, types and what is deployed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -53,6 +59,9 @@ hosts: .venv/.dev iproute2 ## workers on hosts of their own (network namespaces)
 
 bench-scaling: .venv/.dev ## more workers, the transport alone, a worker's death; into benchmarks/results
 	$(BIN)/python -m benchmarks.scaling
+
+bench-serve: .venv/.dev ## HTTP, queue and worker beside the bare engine; into benchmarks/results
+	$(BIN)/python -m benchmarks.serve
 
 .PHONY: iproute2
 iproute2: # the command ip; without it, or without root, what needs it says that it was not run

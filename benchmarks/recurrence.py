@@ -11,7 +11,7 @@
 The variants take turns, so that a disturbance meets all of them; medians. Errors are the largest deviation from the
 reference in double precision on the same numbers, relative to the largest value. Knows nothing of models.
 
-    python benchmarks/recurrence.py --threads 1 --seconds 4
+    python -m benchmarks.recurrence --threads 1 --seconds 4
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -29,12 +27,12 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import numba
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from benchmarks.machine import machine
 from vssm.recurrence import linear_recurrence, linear_recurrence_reference
 
 CHUNK = 64  # steps
@@ -223,22 +221,6 @@ def cell(row: Row | None) -> str:
     return "" if row is None else f"{row.median_ms:.2f} ({row.times_compiled:.1f})"
 
 
-def machine(threads: int) -> dict[str, object]:
-    """What the numbers depend on."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "load_average": os.getloadavg()[0],
-        "threads": threads,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numba": numba.__version__,
-    }
-
-
 def main() -> None:
     """Measure, print, save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -247,7 +229,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    described = machine(options.threads)
+    described = machine()
     kinds = ((False, torch.complex64), (True, torch.float32))
     cases = [Case(gated, dtype, *shape) for gated, dtype in kinds for shape in SHAPES]
     rows = [row for case in cases for direction in DIRECTIONS for row in measure(case, direction, options.seconds)]

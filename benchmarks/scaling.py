@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -36,9 +35,10 @@ from vssm_server.api.state import end_tasks
 from vssm_server.connect import ANSWER_SECONDS, PROMPT_SECONDS, connect, connect_async
 from vssm_server.hub import Hub
 from vssm_server.messages import Array, Done, Request
-from vssm_server.queue import Queue
+from vssm_server.queue import End, Queue
 
 import vssm
+from benchmarks.machine import machine
 from tests.chaos.checks import until_ready
 from tests.chaos.cluster import Cluster, local_cluster
 
@@ -148,7 +148,7 @@ def answer_at_once(url: str) -> None:
     reply = Done(id="", fingerprint="f", seed=1, position=28, values=values, queue_ms=0.0, generate_ms=0.0)
     while True:
         for job in queue.wait(500) + queue.take(1, 256):
-            queue.commit(job, msgspec.structs.replace(reply, id=job.request.id), None)
+            queue.commit([End(job, msgspec.structs.replace(reply, id=job.request.id))])
 
 
 async def through(url: str, concurrency: int, seconds: float) -> dict[str, Any]:
@@ -244,12 +244,6 @@ def failover(folder: Path, kills: int, concurrency: int) -> dict[str, Any]:
 
 
 # -- report -----------------------------------------------------------------------------------------------------------
-
-
-def machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    cpu = next((v.split(":")[1].strip() for v in lines if v.startswith("model name")), "unknown")
-    return {"cpu": cpu, "cores": os.cpu_count(), "torch": torch.__version__, "python": platform.python_version()}
 
 
 def show(title: str, rows: list[dict[str, Any]]) -> None:

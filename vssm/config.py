@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -10,30 +10,30 @@ Width = Annotated[int, Field(ge=1, le=16384)]
 Layers = Annotated[int, Field(ge=0, le=256)]
 
 
-class _Config(BaseModel):
+class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Bernoulli(_Config):
+class Bernoulli(Config):
     """Each value 0 or 1."""
 
     kind: Literal["bernoulli"] = "bernoulli"
 
 
-class Categorical(_Config):
+class Categorical(Config):
     """Each value one of `classes` integers."""
 
     kind: Literal["categorical"] = "categorical"
     classes: int = Field(ge=2, le=65536)
 
 
-class Gaussian(_Config):
+class Gaussian(Config):
     """Each value a real number; its scale is learned per channel."""
 
     kind: Literal["gaussian"] = "gaussian"
 
 
-class GaussianLevel(_Config):
+class GaussianLevel(Config):
     """`size` normal latents a step; the prior is N(0, I), or depends on the level below."""
 
     kind: Literal["gaussian"] = "gaussian"
@@ -41,7 +41,7 @@ class GaussianLevel(_Config):
     layers: Layers = 2
 
 
-class CategoricalLevel(_Config):
+class CategoricalLevel(Config):
     """`groups` one-hot latents of `classes` a step, uniform prior, straight-through Gumbel-softmax (the paper's)."""
 
     kind: Literal["categorical"] = "categorical"
@@ -51,7 +51,7 @@ class CategoricalLevel(_Config):
     relaxation: float = Field(default=1.0, gt=0.0, description="temperature of the Gumbel-softmax in training")
 
 
-class Encoder(_Config):
+class Encoder(Config):
     """q(z | x). Causal: q(z_t | x_{1..t}), with state; bidirectional: q(z_t | x_{1..T}), without.
 
     `sees_noise` makes the causal posterior autoregressive, q(z_t | x_{1..t}, z_{<t}): the encoder also reads the
@@ -71,7 +71,7 @@ class Encoder(_Config):
         return self
 
 
-class Decoder(_Config):
+class Decoder(Config):
     """p(x | z): width and state size of the stacks of all levels; `linear` leaves only linear maps."""
 
     width: Width
@@ -79,7 +79,7 @@ class Decoder(_Config):
     linear: bool = False
 
 
-class Image(_Config):
+class Image(Config):
     """How a whole sequence reads as a picture, row by row."""
 
     height: Width
@@ -91,8 +91,8 @@ Level = Annotated[GaussianLevel | CategoricalLevel, Field(discriminator="kind")]
 Observation = Annotated[Bernoulli | Categorical | Gaussian, Field(discriminator="kind")]
 
 
-class ModelConfig(_Config):
-    """A VSSM: `length` steps of `size` values, latent levels from coarse to fine, an encoder and a decoder."""
+class SequenceConfig(Config):
+    """What every model says of its sequences: `length` steps of `size` values, and what they are."""
 
     description: str = ""
     modality: Literal["image", "text", "series"] = "series"
@@ -100,12 +100,9 @@ class ModelConfig(_Config):
     size: Width
     image: Image | None = None
     observation: Observation
-    levels: tuple[Level, ...] = Field(min_length=1, max_length=16)
-    encoder: Encoder
-    decoder: Decoder
 
     @model_validator(mode="after")
-    def _fits_together(self) -> ModelConfig:
+    def _fits_together(self) -> Self:
         image = self.image
         if image and image.height * image.width * image.channels != self.length * self.size:
             raise ValueError("image height x width x channels must equal length x size")
@@ -114,3 +111,12 @@ class ModelConfig(_Config):
         if self.modality == "text" and (self.size != 1 or self.observation.kind != "categorical"):
             raise ValueError("modality 'text' needs size 1 and a categorical observation")
         return self
+
+
+class ModelConfig(SequenceConfig):
+    """A VSSM: latent levels from coarse to fine, an encoder and a decoder."""
+
+    family: Literal["vssm"] = Field(default="vssm", exclude=True)  # not written: folders without one are VSSMs
+    levels: tuple[Level, ...] = Field(min_length=1, max_length=16)
+    encoder: Encoder
+    decoder: Decoder

@@ -39,7 +39,7 @@ def glu_reference(u: Tensor) -> Tensor:
 
 def activate(v: Tensor) -> Tensor:
     """v * squash(v), elementwise; differentiable."""
-    if v.device.type != "cpu":
+    if v.device.type != "cpu" or torch.compiler.is_compiling():
         return activate_reference(v)
     out: Tensor = _Activate.apply(v)  # type: ignore[no-untyped-call]
     return out
@@ -47,7 +47,7 @@ def activate(v: Tensor) -> Tensor:
 
 def glu(u: Tensor) -> Tensor:
     """The first half of the last dimension gated by the second: (..., 2D) -> (..., D); differentiable."""
-    if u.device.type != "cpu":
+    if u.device.type != "cpu" or torch.compiler.is_compiling():
         return glu_reference(u)
     out: Tensor = _Glu.apply(u)  # type: ignore[no-untyped-call]
     return out

@@ -38,7 +38,7 @@ def start(model: VSSM, num_samples: int, seed: int) -> State:
     if not 0 <= seed <= MAX_SEED:
         raise ValueError(f"seed must be from 0 to 2^63 - 1, not {seed}")
     tensors = {name: torch.zeros(num_samples, *shape) for name, shape in _state_shapes(model).items()}
-    return State(model.fingerprint, seed, 0, True, {k: v.to(model.device) for k, v in tensors.items()})
+    return State(model.fingerprint, seed, 0, True, tensors)
 
 
 def _state_shapes(model: VSSM) -> dict[str, tuple[int, ...]]:

@@ -80,7 +80,8 @@ class VSSM(nn.Module):
         super().__init__()
         self.config = config
         encoder = config.encoder
-        self.observation = build_observation(config)
+        decoder = config.decoder
+        self.observation = build_observation(config.observation, config.size, decoder.width, decoder.linear)
         self.noise_size = (
             sum(v.size for v in config.levels if isinstance(v, GaussianLevel)) if encoder.sees_noise else 0
         )

@@ -52,9 +52,17 @@ class Observation(nn.Module, ABC):
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
         """log p(x_t | h_t) in nats, (B, T)."""
 
-    @abstractmethod
     def sample(self, params: Tensor, noise: Counters, temperature: Tensor) -> Tensor:
         """One draw of every value, (B, T, size); `temperature` (B,) scales the noise, 0 gives the most likely value."""
+        return self.choose(params, self.draw_noise(noise, params.shape[1], temperature))
+
+    @abstractmethod
+    def draw_noise(self, noise: Counters, steps: int, temperature: Tensor) -> Tensor:
+        """The noise of `steps` steps of values, scaled: float32 (B, T, size), categorical (B, T, size, P)."""
+
+    @abstractmethod
+    def choose(self, params: Tensor, noise: Tensor) -> Tensor:
+        """The values (B, T, size) that scaled noise makes of their distributions."""
 
     @abstractmethod
     def mean(self, params: Tensor, temperature: Tensor) -> Tensor:
@@ -108,9 +116,11 @@ class BernoulliObservation(Observation):
         loss = F.binary_cross_entropy_with_logits(params[..., 0], x.to(params.dtype), reduction="none")
         return -loss.sum(-1)
 
-    def sample(self, params: Tensor, noise: Counters, temperature: Tensor) -> Tensor:
-        threshold = noise.draw("logistic", Purpose.OBSERVATION, params.shape[1], self.size)
-        return (threshold * temperature[:, None, None] < params[..., 0]).to(torch.uint8)
+    def draw_noise(self, noise: Counters, steps: int, temperature: Tensor) -> Tensor:
+        return noise.draw("logistic", Purpose.OBSERVATION, steps, self.size) * temperature[:, None, None]
+
+    def choose(self, params: Tensor, noise: Tensor) -> Tensor:
+        return (noise < params[..., 0]).to(torch.uint8)
 
     def mean(self, params: Tensor, temperature: Tensor) -> Tensor:
         scale = temperature.clamp(min=1e-6)[:, None, None]
@@ -143,9 +153,12 @@ class CategoricalObservation(Observation):
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
         return -F.cross_entropy(params.flatten(0, 2), x.flatten(), reduction="none").view(x.shape).sum(-1)
 
-    def sample(self, params: Tensor, noise: Counters, temperature: Tensor) -> Tensor:
-        flat = noise.draw("gumbel", Purpose.OBSERVATION, params.shape[1], self.size * self.classes)
-        return (params + flat.view_as(params) * temperature[:, None, None, None]).argmax(-1)
+    def draw_noise(self, noise: Counters, steps: int, temperature: Tensor) -> Tensor:
+        flat = noise.draw("gumbel", Purpose.OBSERVATION, steps, self.size * self.classes)
+        return flat.view(*flat.shape[:2], self.size, self.classes) * temperature[:, None, None, None]
+
+    def choose(self, params: Tensor, noise: Tensor) -> Tensor:
+        return (params + noise).argmax(-1)
 
     def mean(self, params: Tensor, temperature: Tensor) -> Tensor:
         return params.argmax(-1).float()
@@ -181,9 +194,12 @@ class GaussianObservation(Observation):
         standard = (x - params[..., 0]) * torch.exp(-self.log_scale)
         return -(0.5 * standard * standard + self.log_scale + 0.5 * math.log(2.0 * math.pi)).sum(-1)
 
-    def sample(self, params: Tensor, noise: Counters, temperature: Tensor) -> Tensor:
-        eps = noise.draw("normal", Purpose.OBSERVATION, params.shape[1], self.size)
-        return params[..., 0] + (eps * temperature[:, None, None]) * exact_exp(self.log_scale)
+    def draw_noise(self, noise: Counters, steps: int, temperature: Tensor) -> Tensor:
+        eps = noise.draw("normal", Purpose.OBSERVATION, steps, self.size)
+        return (eps * temperature[:, None, None]) * exact_exp(self.log_scale)
+
+    def choose(self, params: Tensor, noise: Tensor) -> Tensor:
+        return params[..., 0] + noise
 
     def mean(self, params: Tensor, temperature: Tensor) -> Tensor:
         return params[..., 0].clone()
@@ -197,13 +213,12 @@ class GaussianObservation(Observation):
         return x.astype(np.float32)
 
 
-def build_observation(model: config.ModelConfig) -> Observation:
-    """The observation model that a config asks for."""
-    width, linear = model.decoder.width, model.decoder.linear
-    match model.observation:
+def build_observation(observation: config.Observation, size: int, width: int, linear: bool = False) -> Observation:
+    """The observation model of `size` values a step that reads features of `width` channels."""
+    match observation:
         case config.Bernoulli():
-            return BernoulliObservation(model.size, width, linear)
+            return BernoulliObservation(size, width, linear)
         case config.Categorical(classes=classes):
-            return CategoricalObservation(model.size, width, linear, classes)
+            return CategoricalObservation(size, width, linear, classes)
         case config.Gaussian():
-            return GaussianObservation(model.size, width, linear)
+            return GaussianObservation(size, width, linear)

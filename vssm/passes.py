@@ -84,30 +84,26 @@ class Part:
         self.rows = slice(first, first + window.state.num_samples)
         self.values: list[Array] = []
         self.finite = True
-        self.state: State | None = None
 
-    def take(self, block: Block, done: int, steps: int, encoder: bool) -> None:
-        """Keeps this window's share of a block of `steps` steps, before which `done` were done.
-
-        All but the state is on the host. The state is a part of the pass's: copies would be a launch each.
-        """
-        source = block.mean if self.window.output == "mean" else block.values
+    def take(self, made: dict[str, Tensor], done: int) -> None:
+        """Keeps this window's share of what a block made, before which `done` steps were done; all on the host."""
+        source = made.get("mean" if self.window.output == "mean" else "values")
         if source is not None:
             self.values.append(source[self.rows, : self.window.length - done].numpy())
-        self.finite = self.finite and bool(block.finite[self.rows].all())
-        if done + steps < self.window.length:
-            return
-        tensors = {name: tensor[self.rows] for name, tensor in block.state.items()}
-        position = self.window.state.position + self.window.length
-        self.state = replace(self.window.state, position=position, encoder=encoder, tensors=tensors)
+        self.finite = self.finite and bool(made["finite"][self.rows].all())
 
-    def result(self, size: int) -> Advance:
-        """After the last block."""
-        assert self.state is not None
-        if not self.values:
-            return Advance(np.zeros((self.state.num_samples, 0, size)), self.state, self.finite)
-        whole = self.values[0] if len(self.values) == 1 else np.concatenate(self.values, axis=1)
-        return Advance(whole, self.state, self.finite)
+    def result(self, states: dict[str, Tensor], encoder: bool, size: int) -> Advance:
+        """After the last block, from the states of all rows on the host."""
+        before, values = self.window.state, self.values
+        state = replace(
+            before,
+            position=before.position + self.window.length,
+            encoder=before.encoder and encoder,
+            tensors={name: tensor[self.rows].clone() for name, tensor in states.items()},
+        )
+        if not values:
+            return Advance(np.zeros((before.num_samples, 0, size)), state, self.finite)
+        return Advance(values[0] if len(values) == 1 else np.concatenate(values, axis=1), state, self.finite)
 
 
 class Pass:
@@ -126,7 +122,7 @@ class Pass:
         temperature = np.repeat([w.temperature for w in chosen], [w.state.num_samples for w in chosen])
         self.temperature = torch.from_numpy(temperature).to(model.device, torch.float32)
         names = chosen[0].state.tensors
-        self.state = {name: torch.cat([w.state.tensors[name] for w in chosen]) for name in names}
+        self.state = {name: torch.cat([w.state.tensors[name] for w in chosen]).to(model.device) for name in names}
 
     def run(self) -> list[Advance]:
         """The results, in the order in which the windows were given."""
@@ -134,15 +130,16 @@ class Pass:
         while active := [part for part in self.parts if part.window.length > done]:
             rows = active[-1].rows.stop
             steps = min(active[0].window.length - done, max(1, self.networks.block_rows // rows))
-            block = self._block(active, rows, done, steps)
+            made = self._block(active, rows, done, steps)
             for part in active:
-                part.take(block, done, steps, part.window.state.encoder and self.encoding)
+                part.take(made, done)
             done += steps
-        results = dict(zip(self.order, self.parts, strict=True))
-        return [results[i].result(self.model.config.size) for i in range(len(results))]
+        states, size = _to_host(self.state), self.model.config.size
+        results = dict(zip(self.order, (part.result(states, self.encoding, size) for part in self.parts), strict=True))
+        return [results[i] for i in range(len(results))]
 
-    def _block(self, active: list[Part], rows: int, done: int, steps: int) -> Block:
-        """One block through the networks; its values come to the host at once, its state stays here."""
+    def _block(self, active: list[Part], rows: int, done: int, steps: int) -> dict[str, Tensor]:
+        """One block through the networks: values, expected values and `finite` on the host; the state stays here."""
         inputs = {
             "seed": self.counters.seed[:rows],
             "sample": self.counters.sample[:rows],
@@ -153,26 +150,12 @@ class Pass:
         if self.observing:
             inputs["x"] = self._observed(active, rows, done, steps)
         mean = any(part.window.output == "mean" for part in active)
-        name = (self.observing, self.encoding, mean)
-        outputs = self.networks.run(name, partial(self._compute, mean), inputs, steps, ("x", "values", "mean"))
+        kind = (self.observing, self.encoding, mean)
+        function = partial(compute, self.model, self.networks, *kind)
+        outputs = self.networks.run(kind, function, inputs, steps, ("x", "values", "mean"))
         for key, whole in self.state.items():
             whole[:rows] = outputs.pop(f"state {key}")
-        host = _to_host(outputs)
-        return Block(host.get("values"), host.get("mean"), host["finite"], self.state)
-
-    def _compute(self, mean: bool, inputs: dict[str, Tensor], steps: int) -> dict[str, Tensor]:
-        """A block as a pure function of tensors, which may become a graph."""
-        counters = Counters(inputs["seed"], inputs["sample"], inputs["position"])
-        state = {name: inputs[f"state {name}"] for name in self.state}
-        if self.observing:
-            block = observe(self.model, self.networks, counters, inputs["x"], state, inputs["last"])
-        else:
-            block = generate(
-                self.model, self.networks, counters, inputs["temperature"], state, inputs["last"], steps, mean,
-                self.encoding,
-            )  # fmt: skip
-        made = {"values": block.values, "mean": block.mean, "finite": block.finite}
-        return {k: v for k, v in made.items() if v is not None} | {f"state {k}": v for k, v in block.state.items()}
+        return _to_host(outputs)
 
     def _observed(self, active: list[Part], rows: int, done: int, steps: int) -> Tensor:
         """Observed values of the block (R, T, size), zeros behind shorter windows."""
@@ -204,6 +187,27 @@ def _to_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def keeps_encoder(model: VSSM, window: Window) -> bool:
     """Whether the encoder goes over the window's steps."""
     return model.config.encoder.kind == "causal" and (window.encode or window.observed is not None)
+
+
+def compute(
+    model: VSSM,
+    networks: Networks,
+    observing: bool,
+    encoding: bool,
+    mean: bool,
+    inputs: dict[str, Tensor],
+    steps: int,
+) -> dict[str, Tensor]:
+    """A block as a pure function of tensors by their names, which may become a graph."""
+    counters = Counters(inputs["seed"], inputs["sample"], inputs["position"])
+    state = {k.removeprefix("state "): v for k, v in inputs.items() if k.startswith("state ")}
+    last, temperature = inputs["last"], inputs["temperature"]
+    if observing:
+        block = observe(model, networks, counters, inputs["x"], state, last)
+    else:
+        block = generate(model, networks, counters, temperature, state, last, steps, mean, encoding)
+    made = {"values": block.values, "mean": block.mean, "finite": block.finite}
+    return {k: v for k, v in made.items() if v is not None} | {f"state {k}": v for k, v in block.state.items()}
 
 
 def observe(

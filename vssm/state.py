@@ -34,8 +34,8 @@ class StateError(ValueError):
 class State:
     """The state of `num_samples` sequences after `position` steps; immutable.
 
-    `tensors` holds one float32 tensor (num_samples, ...) a name. `encoder` tells whether the encoder has read all
-    steps so far, which a further prefix needs.
+    `tensors` holds one float32 tensor (num_samples, ...) a name, on the host. `encoder` tells whether the encoder has
+    read all steps so far, which a further prefix needs.
     """
 
     fingerprint: str

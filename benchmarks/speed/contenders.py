@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ from benchmarks.speed.counts import Cost, cost
 from vssm import VSSM, ModelConfig, Window
 
 NAMES = ("vssm", "transformer", "mamba")
+_FEW = 2  # steps, to compile
 
 
 class Contender(Protocol):
@@ -42,6 +44,9 @@ class Contender(Protocol):
 
     def resume(self, kept: Any, steps: int) -> Any:
         """`kept` after so many further steps."""
+
+    def release(self) -> None:
+        """Buffers that the next generation would take over."""
 
     def kept_bytes(self, position: int) -> int:
         """Of one sequence."""
@@ -85,6 +90,9 @@ class VssmContender:
     def resume(self, kept: Any, steps: int) -> Any:
         return self.model.advance([Window(kept, steps, encode=False)])[0].state
 
+    def release(self) -> None:
+        gc.collect()
+
     def kept_bytes(self, position: int) -> int:
         return int(self.model.info()["state_bytes"])
 
@@ -104,7 +112,8 @@ class RivalContender:
         return sum(p.numel() for p in self.model.parameters())
 
     def warm_up(self, samples: int, length: int) -> None:
-        self.model.warm_up(samples, length)
+        """On a CPU what is compiled does not depend on the length; on CUDA each size of the cache has its graph."""
+        self.model.warm_up(samples, length if self.model.device.type == "cuda" else _FEW)
 
     def generate(self, samples: int, length: int) -> Any:
         return self.model.generate(num_samples=samples, length=length, seed=0).cache
@@ -120,6 +129,12 @@ class RivalContender:
 
     def resume(self, kept: Any, steps: int) -> Any:
         return self.model.generate(length=steps, cache=kept).cache
+
+    def release(self) -> None:
+        from vssm.baselines.cache import release
+
+        release(self.model)
+        gc.collect()
 
     def kept_bytes(self, position: int) -> int:
         return int(self.model.cache_bytes(position))
@@ -137,5 +152,6 @@ def contender(name: str, config: dict[str, Any], device: torch.device) -> Conten
     from vssm.baselines import build, match  # they compile with torch, which the VSSM does not
 
     parameters = sum(p.numel() for p in model.parameters())
-    rival = build(match(name, parameters, like=model.config)).requires_grad_(False).eval()  # type: ignore[arg-type]
+    config_of = match("mamba" if name == "mamba" else "transformer", parameters, like=model.config)
+    rival = build(config_of).requires_grad_(False).eval()
     return RivalContender(name, rival.to(device))

@@ -9,7 +9,6 @@ back first.
 from __future__ import annotations
 
 import ctypes
-import gc
 import platform
 import subprocess
 import sys
@@ -29,8 +28,7 @@ def available() -> bool:
 def growth(model: Contender, samples: int, length: int) -> int:
     """Bytes of resident memory at the peak of one call more than before it."""
     model.warm_up(samples, length)
-    model.generate(1, 1)  # buffers that warming up made for many samples are let go
-    gc.collect()
+    model.release()
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the peak is now what there is
     before = _status("VmRSS")

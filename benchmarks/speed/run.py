@@ -27,7 +27,7 @@ class Plan:
     shapes: tuple[tuple[int, int, int], ...] = recurrence.SHAPES
     limits: limits.Sizes = limits.CPU
     box: float = 2.0
-    memory_at: tuple[tuple[int, int], ...] = ((1, 784), (64, 784))
+    memory_at: tuple[tuple[int, int], ...] = ((64, 784),)
 
     @classmethod
     def within(cls, minutes: float, device: torch.device) -> Plan:

@@ -53,7 +53,7 @@ def in_turns(clock: Clock, jobs: dict[str, Job], seconds: float, least: int = 3,
         name: min(_MOST_IN_A_TURN, max(1, round(_LEAST_SHARE * dearest / max(values[0], 1e-9))))
         for name, values in times.items()
     }
-    if dearest > seconds / 2:  # too dear to throw a turn away
+    if dearest > seconds / 2 and least < 3:  # too dear to throw a turn away
         least -= 1
     else:
         times = {name: [] for name in jobs}

@@ -4,17 +4,23 @@ Commands are not retried by the client: sending a job twice would run it twice. 
 before it uses it, so a Redis that came back is found at once.
 """
 
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import cast
 
 import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript, Script
+from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 5.0  # of commands that block, longer than any BLOCK
 PROMPT_SECONDS = 2.0  # of the others
+TRIP_BYTES = 4 << 20  # most that goes out before answers are read
+
+Call = tuple[list[str], list[int | str | bytes]]  # keys and arguments of a script
 
 
 def connect(url: str) -> "redis.Redis":
@@ -43,6 +49,49 @@ def script(name: str, out_of_memory: bool = False) -> str:
     """Source of `lua/<name>.lua`; `out_of_memory` lets it run when Redis has no memory left (Redis 7, Valkey)."""
     header = "#!lua flags=allow-oom\n" if out_of_memory else ""
     return header + (resources.files("vssm_server") / "lua" / f"{name}.lua").read_text()
+
+
+def run_each(client: "redis.Redis", run: Script, calls: Sequence[Call]) -> list[object]:
+    """The script's answer or error for each of `calls`, in few round trips; each call is atomic, together they are not.
+
+    Raises redis.RedisError when Redis is away: some of the calls may have run then.
+    """
+    return [answer for trip in _trips(calls) for answer in _trip(client, run, trip)]
+
+
+def _trip(client: "redis.Redis", run: Script, calls: Sequence[Call]) -> list[object]:
+    pipe = client.pipeline(transaction=False)
+    for names, args in calls:
+        pipe.evalsha(run.sha, len(names), *names, *args)
+    answers = pipe.execute(raise_on_error=False)
+    if any(isinstance(answer, NoScriptError) for answer in answers):  # of all then: Redis is new, and nothing ran
+        client.script_load(run.script)
+        return _trip(client, run, calls)
+    return answers
+
+
+def _trips(calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
+    """The same calls in portions of about TRIP_BYTES, so that nobody waits long for Redis or fills its buffers."""
+    begin = size = 0
+    for place, (_, args) in enumerate(calls):
+        size += sum(len(arg) for arg in args if not isinstance(arg, int))
+        if size > TRIP_BYTES:
+            yield calls[begin : place + 1]
+            begin, size = place + 1, 0
+    if begin < len(calls):
+        yield calls[begin:]
+
+
+async def run_each_async(client: "redis.asyncio.Redis", run: AsyncScript, calls: Sequence[Call]) -> list[object]:
+    """As `run_each`, in one round trip, for the event loop."""
+    async with client.pipeline(transaction=False) as pipe:
+        for names, args in calls:
+            pipe.evalsha(run.sha, len(names), *names, *args)
+        answers = await pipe.execute(raise_on_error=False)
+    if any(isinstance(answer, NoScriptError) for answer in answers):
+        await client.script_load(run.script)
+        return await run_each_async(client, run, calls)
+    return list(answers)
 
 
 Entry = tuple[bytes, dict[bytes, bytes]]

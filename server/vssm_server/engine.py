@@ -115,6 +115,8 @@ class Engine:
 
     def _count(self, plan: list[Part]) -> None:
         rows = sum(task.rows for task, _ in plan)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("pass %s", [[task.rows, steps] for task, steps in plan])
         self._good_passes += 1
         if self._good_passes % GROW_AFTER_PASSES == 0:
             self.limit = min(self._pass_steps, 2 * self.limit)

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable
 
 import msgspec
@@ -14,7 +15,7 @@ import redis.asyncio
 from numpy.typing import NDArray
 
 from vssm_server import keys
-from vssm_server.connect import entries, script
+from vssm_server.connect import Call, entries, run_each_async, script
 from vssm_server.errors import REDIS_AWAY, STATUS, Problem
 from vssm_server.messages import Chunk, Done, Failure, Reply, Request, decode_reply, encode
 from vssm_server.record import Known, Record
@@ -35,27 +36,37 @@ class Waiter:
         self.request = request
         self.finished = False
         self._sent = start
-        self._parts: asyncio.Queue[Part | Done | Failure] = asyncio.Queue()
+        self._parts: deque[Part | Done | Failure] = deque()
+        self._wake: asyncio.Future[None] | None = None  # of whoever is in `get`
 
     def put(self, reply: Reply) -> None:
         """Called by the listener. A job that was run again after a crash repeats chunks: each step passes once."""
         if not isinstance(reply, Chunk):
             self.finished = True
-            self._parts.put_nowait(reply)
+            self._add(reply)
             return
         values = reply.values.unpack()
         repeated = max(0, self._sent - (reply.position - values.shape[1]))
         if repeated < values.shape[1]:
             self._sent = reply.position
-            self._parts.put_nowait((reply.position, values[:, repeated:]))
+            self._add((reply.position, values[:, repeated:]))
+
+    def _add(self, part: Part | Done | Failure) -> None:
+        self._parts.append(part)
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
 
     async def get(self) -> Part | Done:
         """The next part of a stream, or its end. Raises Problem."""
         timeout = self.request.timeout_ms / 1e3 + GRACE_SECONDS
         try:
-            part = await asyncio.wait_for(self._parts.get(), timeout)
+            async with asyncio.timeout(timeout):
+                while not self._parts:
+                    self._wake = asyncio.get_running_loop().create_future()
+                    await self._wake
         except TimeoutError:
             raise Problem("deadline_exceeded", f"No worker answered within {timeout:g} seconds. Try again.") from None
+        part = self._parts.popleft()
         if isinstance(part, Failure):
             raise Problem(part.type, part.message, part.param)
         return part
@@ -83,6 +94,7 @@ class Hub:
         self._outbox: list[tuple[Request, Record | None, asyncio.Future[object]]] = []
         self._sender: asyncio.Task[None] | None = None
         self._last = b"0"
+        self._read: list[bytes] = []  # entries that are to be deleted
 
     async def known(self, name: str) -> Known | None:
         """The request that was accepted with the Idempotency-Key of this name, if any."""
@@ -157,15 +169,15 @@ class Hub:
                     accepted.set_result(answer)
 
     async def _send_batch(self, batch: list[tuple[Request, Record | None]]) -> list[object]:
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for request, record in batch:
-                names = [keys.JOBS]
-                args: list[int | str | bytes] = [self._limit, encode(request)]
-                if record is not None:
-                    names.append(record.name)
-                    args += [request.id, record.digest, record.plan, request.timeout_ms + record.kept_ms]
-                await self._enqueue(keys=names, args=args, client=pipe)
-            return list(await pipe.execute(raise_on_error=False))
+        calls: list[Call] = []
+        for request, record in batch:
+            names = [keys.JOBS]
+            args: list[int | str | bytes] = [self._limit, encode(request)]
+            if record is not None:
+                names.append(record.name)
+                args += [request.id, record.digest, record.plan, request.timeout_ms + record.kept_ms]
+            calls.append((names, args))
+        return await run_each_async(self._redis, self._enqueue, calls)
 
     async def release(self, waiter: Waiter) -> None:
         """Nobody waits any more; if the work is not finished, workers are told to stop.
@@ -175,8 +187,11 @@ class Hub:
         self.waiters.pop(waiter.request.id, None)
         kept = waiter.request.idempotency is not None and not waiter.request.stream
         if not waiter.finished and not kept:
-            with contextlib.suppress(redis.RedisError, OSError):
-                await self._redis.set(keys.cancel(waiter.request.id), 1, px=CANCEL_MS)
+            await asyncio.shield(self._cancel(waiter.request.id))
+
+    async def _cancel(self, job: str) -> None:
+        with contextlib.suppress(redis.RedisError, OSError):
+            await self._redis.set(keys.cancel(job), 1, px=CANCEL_MS)
 
     async def listen(self) -> None:
         """Runs for ever: reads the reply stream, survives Redis' absence."""
@@ -189,8 +204,12 @@ class Hub:
 
     async def _receive(self) -> None:
         stream = keys.replies(self.id)
-        answer = await self._listener.xread({stream: self._last}, count=256, block=BLOCK_MS)
-        received = entries(answer)
+        async with self._listener.pipeline(transaction=False) as pipe:
+            if self._read:
+                pipe.xdel(stream, *self._read)
+            pipe.xread({stream: self._last}, count=256, block=BLOCK_MS)
+            received = entries((await pipe.execute())[-1])
+        self._read = [entry for entry, _ in received]
         for entry, fields in received:
             self._last = entry
             try:
@@ -200,8 +219,6 @@ class Hub:
                 continue
             if (waiter := self.waiters.get(reply.id)) is not None:
                 waiter.put(reply)
-        if received:
-            await self._redis.xdel(stream, *[entry for entry, _ in received])
 
     async def beat(self) -> None:
         """Says that this API process is there; its streams are dropped when it is not."""

@@ -24,6 +24,7 @@ def serve_locally(settings: Settings, listening: socket.socket, out: Console) ->
         descriptor = valkey.lock(folder)
         stores = [Child("redis", valkey.command(settings), os.environ, [descriptor])]
         settings = settings.model_copy(update={"redis_url": f"unix://{valkey.socket_path(folder)}"})
+    settings = settings.model_copy(update={"threads": threads_of(settings, os.cpu_count() or 1)})
     environment = {**os.environ, **settings.environment()}
     workers = [Child(f"worker {number}", _command("worker"), environment) for number in range(settings.workers)]
     number = listening.fileno()  # shared, so that a restart of the API refuses no connection
@@ -33,6 +34,14 @@ def serve_locally(settings: Settings, listening: socket.socket, out: Console) ->
     supervisor = Supervisor([apis, workers, stores], settings.drain_seconds)
     supervisor.run(lambda: _ready(address), lambda: _announce(address, out))
     out.print("stopped: what was accepted is answered")
+
+
+def threads_of(settings: Settings, cores: int) -> int:
+    """Compute threads of each worker: by default all cores but one, shared among the workers; 1 at least.
+
+    API and Redis need a core while requests are many, and threads that wait for each other suffer most without it.
+    """
+    return settings.threads or max(1, (cores - 1) // settings.workers)
 
 
 def _command(name: str) -> list[str]:

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-_LITTLE = {name: np.dtype(name).newbyteorder("<") for name in ("uint8", "int64", "float32", "float64")}
+LITTLE = {name: np.dtype(name).newbyteorder("<") for name in ("uint8", "int64", "float32", "float64")}
 
 
 class Array(msgspec.Struct, frozen=True, array_like=True):
@@ -20,14 +20,14 @@ class Array(msgspec.Struct, frozen=True, array_like=True):
     @classmethod
     def pack(cls, array: NDArray[np.generic]) -> "Array":
         """Copies `array` into a message; dtypes uint8, int64, float32 and float64."""
-        dtype = _LITTLE[array.dtype.name]
+        dtype = LITTLE[array.dtype.name]
         return cls(array.dtype.name, array.shape, np.ascontiguousarray(array, dtype=dtype).tobytes())
 
     def unpack(self) -> NDArray[np.generic]:
         """The array, read-only. Raises ValueError when the bytes do not fit the shape."""
-        if self.dtype not in _LITTLE:
-            raise ValueError(f"dtype {self.dtype!r} is not one of {', '.join(_LITTLE)}")
-        return np.frombuffer(self.data, dtype=_LITTLE[self.dtype]).reshape(self.shape)
+        if self.dtype not in LITTLE:
+            raise ValueError(f"dtype {self.dtype!r} is not one of {', '.join(LITTLE)}")
+        return np.frombuffer(self.data, dtype=LITTLE[self.dtype]).reshape(self.shape)
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,14 +6,16 @@ job together, and only for the consumer that still owns it. So there is exactly 
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
 import redis
 from redis.commands.core import Script
+from redis.exceptions import OutOfMemoryError
 
 from vssm_server import keys
-from vssm_server.connect import entries, script
+from vssm_server.connect import Call, entries, run_each, script
 from vssm_server.messages import Chunk, Done, Failure, Request, SessionHead, decode_head, decode_request, encode
 
 MAX_DELIVERIES = 3
@@ -59,8 +61,22 @@ class Commit:
     replaces: bytes  # version it continues, b"0" for a new session
 
 
+@dataclass(frozen=True)
+class End:
+    """How a job ends: a reply unless nobody waits, a state to save with it, and what a retry is answered with."""
+
+    job: Job
+    reply: Done | Failure | None
+    commit: Commit | None = None
+    answer: Done | Failure | None = None
+
+
 class Queue:
-    """Jobs for one consumer. All methods raise redis.RedisError when Redis is away."""
+    """Jobs for one consumer. All methods raise redis.RedisError when Redis is away.
+
+    What is done for many jobs takes one round trip. Each job's part is atomic by itself, and 'full' is its answer when
+    Redis has no room for it; nothing is changed for that job then.
+    """
 
     def __init__(self, client: redis.Redis, consumer: str) -> None:
         self.consumer = consumer
@@ -133,55 +149,53 @@ class Queue:
         marks = self._redis.mget([keys.cancel(job.request.id) for job in jobs]) if jobs else []
         return [job for job, mark in zip(jobs, marks, strict=True) if mark is not None]
 
-    def load(self, job: Job) -> Saved | str:
-        """The session a job resumes, leased to it if it streams; or 'missing' or 'leased'."""
-        lease_ms = LEASE_MS if job.request.stream else 0
-        answer = self._load(keys=[keys.session(job.request.session_id or "")], args=[job.request.id, lease_ms])
-        if isinstance(answer, bytes):
-            return answer.decode()
-        return Saved(decode_head(answer[0]), answer[1], answer[2])
+    def load(self, jobs: Sequence[Job]) -> list[Saved | str]:
+        """The session each job resumes, leased to it if it streams; or 'missing', 'leased', 'full'."""
+        calls: list[Call] = [
+            ([keys.session(job.request.session_id or "")], [job.request.id, LEASE_MS if job.request.stream else 0])
+            for job in jobs
+        ]
+        answers = run_each(self._redis, self._load, calls)
+        return [
+            Saved(decode_head(answer[0]), answer[1], answer[2]) if isinstance(answer, list) else _text(answer)
+            for answer in answers
+        ]
 
-    def emit(self, job: Job, chunk: Chunk) -> str:
-        """Sends a part of a stream: 'sent', or why it is not wanted ('gone', 'cancelled', 'orphan', 'stale')."""
+    def emit(self, chunks: Sequence[tuple[Job, Chunk]]) -> list[str]:
+        """Sends parts of streams: 'sent', or why not: 'gone', 'cancelled', 'orphan', 'stale', 'full'."""
+        return self._each(self._emit, [self._emission(job, chunk) for job, chunk in chunks])
+
+    def _emission(self, job: Job, chunk: Chunk) -> Call:
         request = job.request
         names = [keys.JOBS, keys.replies(request.reply_to), keys.cancel(request.id), keys.alive(request.reply_to)]
         if request.resume and request.session_id is not None:
             names.append(keys.session(request.session_id))
-        args: list[bytes | str | int] = [
-            keys.GROUP,
-            self.consumer,
-            job.entry,
-            encode(chunk),
-            request.id,
-            LEASE_MS,
-        ]
-        return _text(self._emit(keys=names, args=args))
+        return names, [keys.GROUP, self.consumer, job.entry, encode(chunk), request.id, LEASE_MS]
 
-    def commit(self, job: Job, reply: Done, commit: Commit | None, answer: Done | None = None) -> str:
-        """Ends a job well: state, reply, answer to remember and removal at once.
+    def commit(self, ends: Sequence[End]) -> list[str]:
+        """Ends jobs well, each with its state, reply, answer to remember and removal at once.
 
-        'done', or why not: 'gone', 'late', 'cancelled', 'missing', 'stale', 'leased'. Raises
-        redis.exceptions.OutOfMemoryError when Redis has no room; nothing is changed then.
+        'done', or why not: 'gone', 'late', 'cancelled', 'missing', 'stale', 'leased', 'full'.
         """
-        return self._end(self._finish, job, reply, commit, answer, aside=False)
+        return self._each(self._finish, [self._ending(end) for end in ends])
 
     def fail(self, job: Job, failure: Failure | None, aside: bool = False) -> str:
         """Ends a job with an error or, if nobody waits, without a reply, also when Redis has no room: 'done' or 'gone'.
 
         A request that was set aside would kill again, so its failure is what a retry is answered with.
         """
-        return self._end(self._fail, job, failure, None, failure if aside else None, aside)
+        end = End(job, failure, answer=failure if aside else None)
+        return self._each(self._fail, [self._ending(end, aside)])[0]
 
-    def _end(
-        self,
-        run: Script,
-        job: Job,
-        reply: Done | Failure | None,
-        commit: Commit | None,
-        answer: Done | Failure | None,
-        aside: bool,
-    ) -> str:
-        request = job.request
+    def _each(self, run: Script, calls: Sequence[Call]) -> list[str]:
+        answers = [_text(answer) for answer in run_each(self._redis, run, calls)]
+        for place, call in enumerate(calls if len(calls) > 1 else []):
+            if answers[place] == "full":  # together they may have been too much for Redis' buffers: once more, alone
+                answers[place] = _text(run_each(self._redis, run, [call])[0])
+        return answers
+
+    def _ending(self, end: End, aside: bool = False) -> Call:
+        job, request, commit = end.job, end.job.request, end.commit
         names = [
             keys.JOBS,
             keys.replies(request.reply_to),
@@ -190,24 +204,28 @@ class Queue:
             "" if request.session_id is None else keys.session(request.session_id),
             request.idempotency or "",
         ]
-        deadline = job.deadline_ms if isinstance(reply, Done) else 0
-        payload = b"" if reply is None else encode(reply)
+        deadline = job.deadline_ms if isinstance(end.reply, Done) else 0
         saved: tuple[bytes, bytes, bytes, int] = (b"", b"", b"", 0)
         if commit is not None:
             saved = (commit.replaces, encode(commit.head), commit.state, commit.head.ttl_ms)
-        args: list[bytes | str | int] = [
+        args: list[int | str | bytes] = [
             keys.GROUP,
             self.consumer,
             job.entry,
-            payload,
+            b"" if end.reply is None else encode(end.reply),
             request.id,
             int(aside),
             deadline,
             *saved,
-            b"" if answer is None else encode(answer),
+            b"" if end.answer is None else encode(end.answer),
         ]
-        return _text(run(keys=names, args=args))
+        return names, args
 
 
 def _text(answer: object) -> str:
+    """A script's answer. Raises what it answered instead, but for want of memory."""
+    if isinstance(answer, OutOfMemoryError):
+        return "full"
+    if isinstance(answer, Exception):
+        raise answer
     return answer.decode() if isinstance(answer, bytes) else str(answer)

@@ -45,7 +45,12 @@ class Settings(BaseSettings):
         default=None, description="A folder of checkpoint folders, all served as well; it may be empty or missing."
     )
     device: str = Field(default="cpu", description="Torch device of the worker, as in `cpu` or `cuda:0`.")
-    threads: int = Field(default=0, ge=0, le=1024, description="Compute threads of a worker; 0 leaves it to torch.")
+    threads: int = Field(
+        default=0,
+        ge=0,
+        le=1024,
+        description="Compute threads of a worker; 0 leaves it to torch; `serve` keeps a core for API and Redis then.",
+    )
     workers: int = Field(default=1, ge=1, le=64, description="Worker processes that `serve` runs.")
     max_num_samples: int = Field(default=1024, ge=1, description="Largest num_samples of a request.")
     max_length: int = Field(default=131_072, ge=1, description="Largest length (new steps) of a request.")

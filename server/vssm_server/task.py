@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vssm import VSSM, Advance, State, Window
 from vssm_server.messages import Array, Chunk, Done, SessionHead
-from vssm_server.queue import Commit, Job, Saved
+from vssm_server.queue import Commit, End, Job, Saved
 
 STREAM_PARTS = 8  # a stream gets about this many chunks, or more when they would exceed the largest chunk
 
@@ -87,11 +87,11 @@ class Task:
             return Chunk(self.job.request.id, self.state.position, Array.pack(advance.values))
         return None
 
-    def reply(self) -> tuple[Done, Done | None]:
-        """The ended task's reply (a stream has had its values), and what a retry with its key is answered with."""
+    def end(self) -> End:
+        """How the job ends when all is generated. A stream has had its values; a retry with its key gets all."""
         whole, request = self._whole(), self.job.request
         reply = msgspec.structs.replace(whole, values=None) if request.stream else whole
-        return reply, None if request.idempotency is None else whole
+        return End(self.job, reply, self._commit(), None if request.idempotency is None else whole)
 
     def _whole(self) -> Done:
         return Done(
@@ -99,12 +99,15 @@ class Task:
             fingerprint=self.model.fingerprint,
             seed=self.state.seed,
             position=self.state.position,
-            values=Array.pack(np.concatenate(self.values, axis=1)) if self.values else None,
+            values=Array.pack(self._all_values()) if self.values else None,
             queue_ms=self._queue_ms,
             generate_ms=(time.perf_counter() - self._started) * 1e3,
         )
 
-    def commit(self) -> Commit | None:
+    def _all_values(self) -> NDArray[np.generic]:
+        return self.values[0] if len(self.values) == 1 else np.concatenate(self.values, axis=1)
+
+    def _commit(self) -> Commit | None:
         """What is to be saved with the reply, if anything."""
         request = self.job.request
         if request.session_id is None:

@@ -8,16 +8,16 @@ can end it.
 import contextlib
 import logging
 import time
+from collections.abc import Sequence
 
 import redis
-from redis.exceptions import OutOfMemoryError
 
 from vssm import State, StateError
 from vssm_server.catalog import Catalog
 from vssm_server.engine import Engine, Step
 from vssm_server.errors import STORAGE_FULL, Problem
 from vssm_server.heartbeat import Pulse
-from vssm_server.messages import Chunk, Failure, Heartbeat
+from vssm_server.messages import Failure, Heartbeat
 from vssm_server.queue import MAX_DELIVERIES, Job, Queue, Saved
 from vssm_server.task import Task
 
@@ -55,10 +55,8 @@ class Worker:
                 self.load()
                 with self._pulse.watching():
                     steps = self.engine.run(self.tasks)
-                for step in steps:
-                    self.keep(step)
-                for task in [task for task in self.tasks if task.ended]:
-                    self.commit(task)
+                self.keep(steps)
+                self.commit([task for task in self.tasks if task.ended])
             except redis.RedisError as error:
                 log.warning("Redis is away: %s", error)
                 self._open()
@@ -88,18 +86,20 @@ class Worker:
     def load(self) -> None:
         """Makes tasks of the waiting jobs; those of one session go one after another."""
         busy = {task.job.request.session_id for task in self.tasks} - {None}
+        ready: list[Job] = []
         jobs, self.waiting = self.waiting, []
         for job in jobs:
-            if job.request.session_id in busy:
-                self.waiting.append(job)
-                continue
+            (self.waiting if job.request.session_id in busy else ready).append(job)
+            busy |= {job.request.session_id} - {None}
+        resuming = [job for job in ready if job.request.resume]
+        saved = dict(zip([job.entry for job in resuming], self.queue.load(resuming), strict=True))
+        for job in ready:
             try:
-                self.tasks.append(self.begin(job))
-                busy |= {job.request.session_id} - {None}
+                self.tasks.append(self.begin(job, saved.get(job.entry)))
             except Problem as problem:
                 self.fail(job, problem)
 
-    def begin(self, job: Job) -> Task:
+    def begin(self, job: Job, saved: Saved | str | None) -> Task:
         """A job with its model and state. Raises Problem."""
         request = job.request
         if job.deliveries > MAX_DELIVERIES:
@@ -113,60 +113,45 @@ class Worker:
         if model is None:
             raise Problem("model_not_found", f"This worker does not serve {request.model!r}.", "model")
         queue_ms = max(0.0, self.queue.now_ms() - job.accepted_ms)
-        if not request.resume:
-            state = model.start(num_samples=request.num_samples, seed=request.seed)
-            return Task(job, model, state, None, queue_ms)
-        saved = self._saved(job, model.fingerprint)
-        return Task(job, model, _state(saved), saved, queue_ms)
-
-    def _saved(self, job: Job, fingerprint: str) -> Saved:
-        try:
-            saved = self.queue.load(job)
-        except OutOfMemoryError:
-            raise Problem("storage_full", STORAGE_FULL) from None
-        if not isinstance(saved, Saved):
+        if isinstance(saved, str):
             raise _refused(job, saved)
-        if saved.head.fingerprint != fingerprint:
+        if saved is None:
+            state = model.start(num_samples=request.num_samples, seed=request.seed)
+        elif saved.head.fingerprint == model.fingerprint:
+            state = _state(saved)
+        else:
             message = (
                 "The session was made by another checkpoint of this model, so it cannot be continued. Start a new one."
             )
             raise Problem("fingerprint_mismatch", message, "session_id")
-        return saved
+        return Task(job, model, state, saved, queue_ms)
 
-    def keep(self, step: Step) -> None:
-        """What a pass made for a task: kept, sent on if it streams; a problem ends the job."""
-        if isinstance(step.outcome, Problem):
-            self.fail(step.task.job, step.outcome)
-            return
-        chunk = step.task.take(step.steps, step.outcome)
-        if self.queue.now_ms() > step.task.job.deadline_ms:
-            self.fail(step.task.job, _late(step.task.job))
-        elif chunk is not None:
-            self.emit(step.task.job, chunk)
+    def keep(self, steps: Sequence[Step]) -> None:
+        """What a pass made for its tasks: kept, sent on if they stream; a problem ends the job."""
+        chunks = []
+        for step in steps:
+            job = step.task.job
+            if isinstance(step.outcome, Problem):
+                self.fail(job, step.outcome)
+                continue
+            chunk = step.task.take(step.steps, step.outcome)
+            if self.queue.now_ms() > job.deadline_ms:
+                self.fail(job, _late(job))
+            elif chunk is not None:
+                chunks.append((job, chunk))
+        for (job, _), answer in zip(chunks, self.queue.emit(chunks), strict=True):
+            if answer != "sent":
+                self.give_way(job, answer)
 
-    def emit(self, job: Job, chunk: Chunk) -> None:
-        """Sends a part of a stream."""
-        try:
-            answer = self.queue.emit(job, chunk)
-        except OutOfMemoryError:
-            self.fail(job, Problem("storage_full", STORAGE_FULL))
-            return
-        if answer != "sent":
-            self.give_way(job, answer)
-
-    def commit(self, task: Task) -> None:
-        """State, reply and the end of the job, at once. A session that moved on meanwhile is continued from there."""
-        try:
-            reply, remembered = task.reply()
-            answer = self.queue.commit(task.job, reply, task.commit(), remembered)
-        except OutOfMemoryError:
-            self.fail(task.job, Problem("storage_full", STORAGE_FULL))
-            return
-        if answer in ("stale", "leased") and not task.job.request.stream:
-            self._forget(task.job)
-            self.waiting.append(task.job)
-        else:
-            self.give_way(task.job, answer)
+    def commit(self, tasks: Sequence[Task]) -> None:
+        """State, reply and the end of each job, at once. A session that moved on meanwhile is continued from there."""
+        ends = [task.end() for task in tasks]
+        for task, answer in zip(tasks, self.queue.commit(ends), strict=True):
+            if answer in ("stale", "leased") and not task.job.request.stream:
+                self._forget(task.job)
+                self.waiting.append(task.job)
+            else:
+                self.give_way(task.job, answer)
 
     def give_way(self, job: Job, answer: str) -> None:
         """After what Redis said of a job: forget it if it is ended or another's, else end it."""
@@ -242,6 +227,8 @@ def _refused(job: Job, answer: str) -> Problem:
     session = job.request.session_id
     if answer == "missing":
         return Problem("session_not_found", f"There is no session {session!r} any more.", "session_id")
+    if answer == "full":
+        return Problem("storage_full", STORAGE_FULL)
     if answer == "orphan":
         return Problem("stream_lost", "The connection to the API process was lost; nothing was saved. Try again.")
     message = f"Another request is advancing the session {session!r}; nothing was saved. Try again."

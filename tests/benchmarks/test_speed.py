@@ -103,8 +103,12 @@ def test_dear_cells_are_extrapolated_and_huge_ones_skipped() -> None:
 def test_jobs_take_turns_until_the_least_is_done() -> None:
     seen: list[str] = []
 
+    def work(name: str) -> None:
+        seen.append(name)
+        time.sleep(0.002)
+
     def job(name: str) -> Job:
-        return Job(lambda given: (seen.append(given), time.sleep(0.002)), lambda: name)
+        return Job(work, lambda: name)
 
     times = in_turns(Clock(CPU), {"a": job("a"), "b": job("b")}, seconds=1e-9, least=3)
     assert "".join(seen) == "ababab"

@@ -124,7 +124,9 @@ class Cluster:
         done.set()
 
 
-def local_cluster(folder: Path, models: str, appendfsync: str, apis: int = 2, workers: int = 2) -> Cluster:
+def local_cluster(
+    folder: Path, models: str, appendfsync: str, apis: int = 2, workers: int = 2, **worker_settings: str
+) -> Cluster:
     """All on this machine, Redis on a unix socket."""
     state = Settings.model_validate({"state_dir": folder / "redis", "appendfsync": appendfsync})
     (folder / "redis").mkdir()
@@ -137,7 +139,7 @@ def local_cluster(folder: Path, models: str, appendfsync: str, apis: int = 2, wo
             f"http://127.0.0.1:{port}": part(folder, f"api-{number}", url, {"PORT": str(port)})
             for number, port in enumerate(ports)
         },
-        [part(folder, f"worker-{number}", url, {"MODELS": models}) for number in range(workers)],
+        [part(folder, f"worker-{number}", url, {"MODELS": models} | worker_settings) for number in range(workers)],
     )
 
 

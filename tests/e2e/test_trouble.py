@@ -24,7 +24,7 @@ LONG = {"model": "pixels", "length": 100_000, "num_samples": 2}
 
 
 def test_redis_without_memory_and_with_it_again(start: Callable[..., Serve]) -> None:
-    serve = start(max_request_steps=500_000)
+    serve = start(max_request_steps=500_000, chunk_steps=32)  # many passes: it lasts
     session = serve.generate(model="pixels", length=5, seed=3, save=True)["session_id"]
     with connect(serve.redis_url) as redis, ThreadPoolExecutor(2) as pool:
         under_way = [pool.submit(serve.client.post, "/generate", json=LONG | extra) for extra in ({}, {"stream": True})]
@@ -135,8 +135,8 @@ def test_a_request_that_kills_its_workers_is_given_up_and_kept(start: Callable[.
 
 @pytest.mark.slow
 def test_a_worker_that_hangs_ends_and_its_job_is_taken_over(start: Callable[..., Serve]) -> None:
-    serve = start(stall_seconds=0.5, chunk_steps=2**17, pass_steps=2**21, max_request_steps=2**21)
-    endless = {"model": "pixels", "length": 2**17, "num_samples": 16}  # one pass of several seconds
+    serve = start(stall_seconds=0.2, chunk_steps=2**17, pass_steps=2**21, max_request_steps=2**21)
+    endless = {"model": "pixels", "length": 2**17, "num_samples": 16}  # one pass of a second
     answer = serve.client.post("/generate", json=endless)
     assert answer.status_code == 500
     assert "3 workers died" in answer.json()["error"]["message"]

@@ -13,6 +13,7 @@ import psutil
 import torch
 from vssm_server.engine import Engine
 from vssm_server.errors import Problem
+from vssm_server.messages import Done
 
 from tests.server.models import build
 from tests.server.test_engine import task
@@ -64,9 +65,10 @@ def main(margin: int, rows: int, steps: int, company: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     equal = []
     for done in tasks:
-        values = done.reply()[0].values
-        assert values is not None
-        equal.append(bool(np.array_equal(values.unpack(), fits(model, done.job.request.seed, rows, steps))))
+        reply = done.end().reply
+        assert isinstance(reply, Done)
+        assert reply.values is not None
+        equal.append(bool(np.array_equal(reply.values.unpack(), fits(model, done.job.request.seed, rows, steps))))
     report = {"limited_passes": warnings.count, "problems": problems, "equal": equal}
     print(json.dumps({**report, "limit_afterwards": limit, "pass_steps": PASS_STEPS}))
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from vssm_server.engine import Engine
 from vssm_server.errors import Problem
-from vssm_server.messages import Array, Request
+from vssm_server.messages import Array, Done, Request
 from vssm_server.queue import Job
 from vssm_server.task import Task
 
@@ -51,8 +51,8 @@ def run(engine: Engine, tasks: Sequence[Task]) -> list[Values]:
         for step in engine.run(tasks):
             assert isinstance(step.outcome, Advance), step.outcome
             step.task.take(step.steps, step.outcome)
-    arrays = [task.reply()[0].values for task in tasks]
-    return [array.unpack() for array in arrays if array is not None]
+    replies = [task.end().reply for task in tasks]
+    return [reply.values.unpack() for reply in replies if isinstance(reply, Done) and reply.values is not None]
 
 
 def test_a_million_steps_whole_equals_cut_and_batched() -> None:

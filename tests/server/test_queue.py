@@ -9,7 +9,7 @@ from redis.exceptions import OutOfMemoryError
 from vssm_server import keys
 from vssm_server.connect import entries, script
 from vssm_server.messages import Done, Failure, Request, SessionHead, decode_reply, decode_request, encode
-from vssm_server.queue import Commit, Job, Queue, Saved
+from vssm_server.queue import Commit, End, Job, Queue, Saved
 
 HEAD = SessionHead(model="m", fingerprint="f", seed=1, position=4, num_samples=1, state_bytes=5, ttl_ms=60_000)
 REQUEST = Request(
@@ -41,6 +41,16 @@ def done(job: Job) -> Done:
     return Done(id=job.request.id, fingerprint="f", seed=1, position=4, values=None, queue_ms=0, generate_ms=0)
 
 
+def end(queue: Queue, job: Job, commit: Commit, answer: Done | None = None) -> str:
+    [said] = queue.commit([End(job, done(job), commit, answer)])
+    return said
+
+
+def load(queue: Queue, job: Job) -> Saved | str:
+    [saved] = queue.load([job])
+    return saved
+
+
 def replies(client: redis.Redis) -> list[str]:
     found = entries([(b"", client.xrange(keys.replies("api")))])
     return [decode_reply(fields[b"reply"]).id for _, fields in found]
@@ -58,7 +68,7 @@ def new_session(client: redis.Redis) -> Queue:
     queue = opened(client, "a")
     add(client, id="gen_0", resume=False)
     [job] = queue.take(0, 1)
-    assert queue.commit(job, done(job), Commit(HEAD, b"state", b"0")) == "done"
+    assert end(queue, job, Commit(HEAD, b"state", b"0")) == "done"
     return queue
 
 
@@ -79,7 +89,7 @@ def test_a_dead_workers_job_is_claimed_and_the_slow_one_is_fenced(client: redis.
     slow = new_session(client)
     add(client)
     [job] = slow.take(0, 1)
-    saved = slow.load(job)
+    saved = load(slow, job)
     assert isinstance(saved, Saved)
     fast = opened(client, "b")
     assert fast.claim(10, 1) == []  # the slow one's heart still beats
@@ -87,9 +97,9 @@ def test_a_dead_workers_job_is_claimed_and_the_slow_one_is_fenced(client: redis.
     [claimed] = fast.claim(10, 1)
     assert claimed.deliveries == 2
     commit = Commit(HEAD, b"new", saved.version)
-    assert slow.commit(job, done(job), commit) == "gone"
-    assert fast.commit(claimed, done(claimed), commit) == "done"
-    assert slow.commit(job, done(job), commit) == "gone"
+    assert end(slow, job, commit) == "gone"
+    assert end(fast, claimed, commit) == "done"
+    assert end(slow, job, commit) == "gone"
     assert replies(client) == ["gen_0", "gen_1"]
     assert client.hget(keys.session("sess_x"), "version") == b"2"
 
@@ -111,11 +121,11 @@ def test_two_resumes_from_one_version_commit_once(client: redis.Redis) -> None:
     add(client, id="gen_1")
     add(client, id="gen_2")
     one, two = queue.take(0, 2)
-    saved = queue.load(one)
+    saved = load(queue, one)
     assert isinstance(saved, Saved)
     commit = Commit(HEAD, b"new", saved.version)
-    assert queue.commit(one, done(one), commit) == "done"
-    assert queue.commit(two, done(two), commit) == "stale"
+    assert end(queue, one, commit) == "done"
+    assert end(queue, two, commit) == "stale"
     assert replies(client) == ["gen_0", "gen_1"]
 
 
@@ -124,12 +134,12 @@ def test_a_lease_keeps_others_out_until_its_job_ends(client: redis.Redis) -> Non
     add(client, id="gen_1", stream=True)
     add(client, id="gen_2")
     streaming, other = queue.take(0, 2)
-    saved = queue.load(streaming)
+    saved = load(queue, streaming)
     assert isinstance(saved, Saved)
-    assert queue.load(other) == "leased"
-    assert queue.commit(other, done(other), Commit(HEAD, b"new", saved.version)) == "leased"
-    assert queue.commit(streaming, done(streaming), Commit(HEAD, b"new", saved.version)) == "done"
-    assert isinstance(queue.load(other), Saved)
+    assert load(queue, other) == "leased"
+    assert end(queue, other, Commit(HEAD, b"new", saved.version)) == "leased"
+    assert end(queue, streaming, Commit(HEAD, b"new", saved.version)) == "done"
+    assert isinstance(load(queue, other), Saved)
 
 
 def test_a_failed_stream_gives_its_lease_back(client: redis.Redis) -> None:
@@ -137,18 +147,18 @@ def test_a_failed_stream_gives_its_lease_back(client: redis.Redis) -> None:
     add(client, id="gen_1", stream=True)
     add(client, id="gen_2")
     streaming, other = queue.take(0, 2)
-    queue.load(streaming)
+    load(queue, streaming)
     queue.fail(streaming, Failure("gen_1", "generation_failed", "m", None, 500))
-    assert isinstance(queue.load(other), Saved)
+    assert isinstance(load(queue, other), Saved)
 
 
 def test_nothing_is_committed_after_the_deadline(client: redis.Redis) -> None:
     queue = new_session(client)
     add(client, timeout_ms=-1000)
     [job] = queue.take(0, 1)
-    saved = queue.load(job)
+    saved = load(queue, job)
     assert isinstance(saved, Saved)
-    assert queue.commit(job, done(job), Commit(HEAD, b"new", saved.version)) == "late"
+    assert end(queue, job, Commit(HEAD, b"new", saved.version)) == "late"
     assert client.hget(keys.session("sess_x"), "state") == b"state"
 
 
@@ -156,10 +166,10 @@ def test_a_deleted_session_is_not_made_again(client: redis.Redis) -> None:
     queue = new_session(client)
     add(client)
     [job] = queue.take(0, 1)
-    saved = queue.load(job)
+    saved = load(queue, job)
     assert isinstance(saved, Saved)
     client.delete(keys.session("sess_x"))
-    assert queue.commit(job, done(job), Commit(HEAD, b"new", saved.version)) == "missing"
+    assert end(queue, job, Commit(HEAD, b"new", saved.version)) == "missing"
     assert not client.exists(keys.session("sess_x"))
 
 
@@ -167,11 +177,11 @@ def test_a_revoked_job_is_not_committed(client: redis.Redis) -> None:
     queue = new_session(client)
     add(client)
     [job] = queue.take(0, 1)
-    saved = queue.load(job)
+    saved = load(queue, job)
     assert isinstance(saved, Saved)
     failure = encode(Failure("gen_1", "redis_unavailable", "m", None, 503))
     client.register_script(script("revoke"))(keys=[keys.cancel("gen_1"), keys.replies("api")], args=[1000, failure])
-    assert queue.commit(job, done(job), Commit(HEAD, b"new", saved.version)) == "cancelled"
+    assert end(queue, job, Commit(HEAD, b"new", saved.version)) == "cancelled"
     assert queue.fail(job, None) == "done"
     assert client.hget(keys.session("sess_x"), "state") == b"state"
     assert replies(client) == ["gen_0", "gen_1"]
@@ -209,9 +219,9 @@ def test_a_key_is_accepted_once_and_remembers_the_answer(client: redis.Redis) ->
     assert [add_keyed(client), add_keyed(client)] == [b"accepted", b"known"]
     assert client.hmget(RECORD, ["job", "answer"]) == [b"gen_1", None]
     [job] = queue.take(0, 10)
-    saved = queue.load(job)
+    saved = load(queue, job)
     assert isinstance(saved, Saved)
-    assert queue.commit(job, done(job), Commit(HEAD, b"new", saved.version), done(job)) == "done"
+    assert end(queue, job, Commit(HEAD, b"new", saved.version), done(job)) == "done"
     answer = client.hget(RECORD, "answer")
     assert isinstance(answer, bytes)
     assert decode_reply(answer) == done(job)
@@ -268,16 +278,61 @@ def test_a_commit_without_memory_changes_nothing_and_the_failure_still_goes_out(
     queue = new_session(client)
     add(client)
     [job] = queue.take(0, 1)
-    saved = queue.load(job)
+    saved = load(queue, job)
     assert isinstance(saved, Saved)
     full()
-    with pytest.raises(OutOfMemoryError):
-        queue.commit(job, done(job), Commit(HEAD, b"new", saved.version))
+    assert end(queue, job, Commit(HEAD, b"new", saved.version)) == "full"
     assert client.hmget(keys.session("sess_x"), ["state", "version"]) == [b"state", b"1"]
     assert client.xlen(keys.JOBS) == 1
     assert queue.fail(job, Failure("gen_1", "storage_full", "m", None, 507)) == "done"
     assert client.xlen(keys.JOBS) == 0
     assert replies(client) == ["gen_0", "gen_1"]
+
+
+def test_a_commit_without_memory_does_not_hurt_the_others(client: redis.Redis, full: Callable[[], object]) -> None:
+    queue = opened(client, "a")
+    for i in range(3):
+        add(client, id=f"gen_{i}", session_id=f"sess_{i}", resume=False)
+    sizes = (5, 1 << 20, 5)  # the second comes twice: as it is read, and as an argument
+    ends = [
+        End(job, done(job), Commit(HEAD, b"s" * size, b"0")) for job, size in zip(queue.take(0, 3), sizes, strict=True)
+    ]
+    client.config_set("maxmemory", int(client.info("memory")["used_memory"]) + (2 << 20))
+    assert queue.commit(ends) == ["done", "full", "done"]
+    assert [client.exists(keys.session(f"sess_{i}")) for i in range(3)] == [1, 0, 1]
+    assert sorted(replies(client)) == ["gen_0", "gen_2"]
+    assert queue.fail(ends[1].job, Failure("gen_1", "storage_full", "m", None, 507)) == "done"
+    assert sorted(replies(client)) == ["gen_0", "gen_1", "gen_2"]
+
+
+def test_jobs_that_end_together_end_each_by_itself(client: redis.Redis) -> None:
+    queue = opened(client, "a")
+    for i in range(4):
+        add(client, id=f"gen_{i}", session_id=f"sess_{i}", resume=False, timeout_ms=-1000 if i == 2 else 60_000)
+    jobs = queue.take(0, 4)
+    client.set(keys.cancel("gen_1"), 1)
+    assert queue.commit([End(job, done(job), Commit(HEAD, b"s", b"0")) for job in jobs[:3]]) == [
+        "done",
+        "cancelled",
+        "late",
+    ]
+    assert queue.commit([End(job, done(job)) for job in [jobs[0], jobs[3]]]) == ["gone", "done"]
+    assert replies(client) == ["gen_0", "gen_3"]
+
+
+@pytest.mark.parametrize("trip_bytes", [1, 100, 1 << 20])
+def test_a_redis_that_has_no_scripts_yet_gets_them(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch, trip_bytes: int
+) -> None:
+    monkeypatch.setattr("vssm_server.connect.TRIP_BYTES", trip_bytes)
+    queue = opened(client, "a")
+    for i in range(5):
+        add(client, id=f"gen_{i}", session_id=f"sess_{i}", resume=False)
+    jobs = queue.take(0, 5)
+    client.script_flush()
+    assert queue.commit([End(job, done(job), Commit(HEAD, b"s" * 60, b"0")) for job in jobs]) == ["done"] * 5
+    assert replies(client) == [f"gen_{i}" for i in range(5)]
+    assert queue.commit([]) == []
 
 
 def test_workers_and_apis_stay_known_without_memory(client: redis.Redis, full: Callable[[], object]) -> None:

@@ -26,7 +26,7 @@ Precision = Literal["bf16", "float32"]
 
 @triton.jit
 def _operand(x, BF16: tl.constexpr, EMULATED: tl.constexpr):  # type: ignore[no-untyped-def]
-    """float32 x as a factor; rounded to bfloat16 by hand for the interpreter, which multiplies bfloat16 as integers."""
+    """x as a factor; rounded to bfloat16 by hand for the interpreter, which multiplies bfloat16 as integers."""
     if BF16:
         if EMULATED:
             bits = x.to(tl.uint32, bitcast=True)
@@ -105,11 +105,11 @@ def _single(  # type: ignore[no-untyped-def]
     for start in range(0, K, BLOCK_K):
         k = start + tl.arange(0, BLOCK_K)
         there = live[:, None] & (k < K)[None, :]
-        x = tl.load(x_ptr + row[:, None] * K + k[None, :], mask=there, other=0.0).to(tl.float32)
+        x = tl.load(x_ptr + row[:, None] * K + k[None, :], mask=there, other=0.0)
         if NORM:
             gain = tl.load(norm_ptr + k, mask=k < K, other=0.0)
             offset = tl.load(norm_ptr + K + k, mask=k < K, other=0.0)
-            x = (x - mean[:, None]) * scale[:, None] * gain[None, :] + offset[None, :]
+            x = (x.to(tl.float32) - mean[:, None]) * scale[:, None] * gain[None, :] + offset[None, :]
         factor = _operand(x, BF16, EMULATED)
         if KEEP:
             here = k < tl.where(column == 0, K, 0)
@@ -146,7 +146,7 @@ def _double(  # type: ignore[no-untyped-def]
     for start in range(0, K, BLOCK_K):
         k = start + tl.arange(0, BLOCK_K)
         there = live[:, None] & (k < K)[None, :]
-        x = tl.load(x_ptr + row[:, None] * K + k[None, :], mask=there, other=0.0).to(tl.float32)
+        x = tl.load(x_ptr + row[:, None] * K + k[None, :], mask=there, other=0.0)
         factor = _operand(x, BF16, EMULATED)
         first = tl.load(weight_ptr + n[None, :] * KP + k[:, None])
         second = tl.load(weight_ptr + (NP + n)[None, :] * KP + k[:, None])

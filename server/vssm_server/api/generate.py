@@ -4,9 +4,8 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
-from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from vssm_server.api import once, render
 from vssm_server.api.body import read
@@ -30,13 +29,14 @@ router = APIRouter(tags=["generate"])
     responses=errors(400, 404, 406, 409, 413, 415, 422, 429, 500, 503, 504, 507),
     openapi_extra=GENERATE,
 )
-async def generate(request: Request, api: Annotated[Api, Depends(api_of)]) -> Response:
+async def generate(request: Request) -> Response:
     """Values depend on the model, the seed and the request only: not on how it is cut, streamed, resumed or batched."""
     began = time.perf_counter()
+    api = await api_of(request)
     api.check_open()
     asked = await read(request, GenerateRequest)
     media_type = render.negotiate(request.headers.get("accept", "*/*"), asked.stream)
-    ticket = once.ticket(request.headers, request.url.path, asked.model_dump())
+    ticket = once.ticket(request, asked.model_dump)
 
     async def plan_it() -> Plan:
         plan = await _plan(asked, api, ticket)
@@ -100,7 +100,7 @@ def _whole(plan: Plan, done: Done, media_type: str, began: float) -> bytes:
         render.check_image(plan)
         return render.png(plan, done)
     if media_type == render.NPY:
-        return render.npy(render.values_of(plan, done))
+        return render.npy(render.packed_values(plan, done))
     return render.whole(plan, done, (time.perf_counter() - began) * 1e3)
 
 
@@ -131,4 +131,4 @@ async def _stream(
 async def _finish(api: Api, plan: Plan, waiter: Waiter, began: float) -> None:
     api.metrics.active.dec()
     api.metrics.seconds.labels(plan.info.name).observe(time.perf_counter() - began)
-    await asyncio.shield(api.hub.release(waiter))
+    await api.hub.release(waiter)

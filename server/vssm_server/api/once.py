@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 import orjson
-from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 
 from vssm_server import keys
 from vssm_server.api.plan import Plan
@@ -43,9 +43,9 @@ def mismatch() -> Problem:
     return Problem("idempotency_mismatch", message, HEADER)
 
 
-def ticket(headers: Headers, path: str, body: object) -> Ticket | None:
-    """Of a request's headers, if it has a key. Raises Problem."""
-    keys_sent = headers.getlist(HEADER)
+def ticket(request: HTTPConnection, body: Callable[[], object]) -> Ticket | None:
+    """Of a request, if it has a key. Raises Problem."""
+    keys_sent = request.headers.getlist(HEADER)
     if not keys_sent:
         return None
     if len(keys_sent) > 1:
@@ -53,7 +53,7 @@ def ticket(headers: Headers, path: str, body: object) -> Ticket | None:
     key = keys_sent[0]
     if not (1 <= len(key) <= MAX_LENGTH and key.isascii() and key.isprintable()):
         raise invalid(HEADER, f"{HEADER} must be 1 to {MAX_LENGTH} printable ASCII characters, for example a UUID.")
-    content = orjson.dumps([path, body], option=orjson.OPT_SORT_KEYS)
+    content = orjson.dumps([request.url.path, body()], option=orjson.OPT_SORT_KEYS)
     return Ticket(keys.idempotency(key), hashlib.sha256(content).digest())
 
 

@@ -1,5 +1,6 @@
 """Results as JSON, text, npy and PNG."""
 
+import functools
 import io
 import math
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 from vssm_server.api.plan import Plan
 from vssm_server.errors import Problem, invalid
-from vssm_server.messages import Done, ModelInfo
+from vssm_server.messages import LITTLE, Array, Done, ModelInfo
 
 JSON = "application/json"
 PNG = "image/png"
@@ -82,9 +83,13 @@ def whole(plan: Plan, done: Done, total_ms: float) -> bytes:
 
 def values_of(plan: Plan, done: Done) -> Values:
     """(num_samples, length, size); empty when nothing was generated."""
-    if done.values is not None:
-        return done.values.unpack()
-    return np.zeros((plan.request.num_samples, 0, plan.info.size), dtype=plan.info.observation.dtype)
+    return packed_values(plan, done).unpack()
+
+
+def packed_values(plan: Plan, done: Done) -> Array:
+    """The same as it came from the worker."""
+    empty = Array(plan.info.observation.dtype, (plan.request.num_samples, 0, plan.info.size), b"")
+    return done.values or empty
 
 
 def flat(values: Values) -> Values:
@@ -104,10 +109,16 @@ def is_text(info: ModelInfo) -> bool:
     return info.modality == "text" and (info.observation.classes or 0) <= 256
 
 
-def npy(values: Values) -> bytes:
-    """(num_samples, steps, size) in numpy's file format."""
+def npy(values: Array) -> bytes:
+    """(num_samples, steps, size) in numpy's file format: as np.save has it, from the bytes that the worker sent."""
+    return _npy_header(values.dtype, values.shape) + values.data
+
+
+@functools.lru_cache(maxsize=256)
+def _npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
     buffer = io.BytesIO()
-    np.save(buffer, values, allow_pickle=False)
+    description = np.lib.format.dtype_to_descr(LITTLE[dtype])
+    np.lib.format.write_array_header_1_0(buffer, {"descr": description, "fortran_order": False, "shape": shape})
     return buffer.getvalue()
 
 

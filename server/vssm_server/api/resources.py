@@ -39,7 +39,7 @@ async def fork_session(session_id: str, request: Request, response: Response, ap
     api.check_open()
     asked = await read(request, ForkRequest) if await request.body() else ForkRequest(ttl_seconds=None)
     ttl_ms = None if asked.ttl_seconds is None else check_ttl(asked.ttl_seconds, api.settings) * 1000
-    ticket = once.ticket(request.headers, request.url.path, asked.model_dump())
+    ticket = once.ticket(request, asked.model_dump)
     kept_ms = api.settings.idempotency_seconds * 1000
     record = None if ticket is None else Record(ticket.name, ticket.digest, b"", kept_ms)
     forked = await api.sessions.fork(session_id, ttl_ms, record)

@@ -50,6 +50,7 @@ def run_api(settings: Settings, listening: socket.socket) -> None:
         log_level=settings.log_level,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing asks who the client is
         timeout_graceful_shutdown=2,
     )
     server = Server(config, app.state.api)

@@ -57,8 +57,8 @@ async def end_tasks(tasks: list["asyncio.Task[None]"]) -> None:
         await asyncio.wait(pending, timeout=0.2)
 
 
-def api_of(request: Request) -> Api:
-    """For FastAPI's Depends."""
+async def api_of(request: Request) -> Api:
+    """For FastAPI's Depends, which runs what is not async in a thread."""
     api = request.app.state.api
     assert isinstance(api, Api)
     return api

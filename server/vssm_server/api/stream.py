@@ -2,7 +2,6 @@
 
 import asyncio
 import codecs
-import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import TypeVar
@@ -28,18 +27,31 @@ class ClientLeft(Exception):  # noqa: N818
 
 async def unless_left(work: Awaitable[T], receive: Receive) -> T:
     """The result of `work`. Raises ClientLeft, and cancels it, when the client closes the connection first."""
-    task = asyncio.ensure_future(work)
+    task, gone, over = asyncio.current_task(), False, False
+    assert task is not None
+    cancelled_before = task.cancelling()
+
+    def interrupt(_: object) -> None:
+        nonlocal gone
+        if not over:
+            gone = True
+            task.cancel()
+
     left = asyncio.ensure_future(_disconnected(receive))
+    left.add_done_callback(interrupt)
     try:
-        await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientLeft
-        return task.result()
+        result = await work
+    except asyncio.CancelledError:
+        if not gone or task.uncancel() > cancelled_before:  # somebody else wants it cancelled
+            raise
+        raise ClientLeft from None
     finally:
-        for pending in (task, left):
-            pending.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await pending
+        over = True  # the callback may be on its way already: it cannot be removed then
+        left.cancel()
+    if gone:  # `work` was done at the same moment, and took the cancellation with it
+        task.uncancel()
+        raise ClientLeft
+    return result
 
 
 async def _disconnected(receive: Receive) -> None:

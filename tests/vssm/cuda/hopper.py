@@ -50,27 +50,33 @@ def noises() -> Iterator[Kernel]:
 
 
 def products() -> Iterator[Kernel]:
-    """Of a model 160 wide with 80 states; layers of one product and of two."""
-    precisions: tuple[Precision, ...] = ("bf16", "float32")
-    for precision in precisions:
+    """Of a model 160 wide, and small ones: layers of one product and of two."""
+    cases: tuple[tuple[Precision, int, int], ...] = (("bf16", 160, 160), ("bf16", 28, 3), ("float32", 28, 3))
+    for precision, inputs, outputs in cases:
         factor = "*bf16" if precision == "bf16" else "*fp32"
         bf16 = {"BF16": precision == "bf16", "EMULATED": False}
         warps = 8 if precision == "bf16" else 4
+        shape = f"{precision} {inputs} x {outputs}"
         given = _pointers("*fp32", "x", "bias", "norm", "skip_weight", "add") | {"rows": "i32"}
         given |= _pointers(factor, "weight", "out", "normed", "skip")
         for name, on in (("head", ("NORM", "KEEP")), ("tail", ("SKIP", "ADD", "ACTIVATE"))):
-            flags = {flag: flag in on for flag in ("NORM", "KEEP", "SKIP", "ADD", "ACTIVATE")}
-            sizes = _sizes(precision, 1) | {"EPS": 1e-5}
-            yield f"linear {name} {precision}", linear._single, given | flags | bf16 | sizes, warps
+            flags: dict[str, Any] = {flag: flag in on for flag in ("NORM", "KEEP", "SKIP", "ADD", "ACTIVATE")} | {
+                "EPS": 1e-5,
+                **bf16,
+            }
+            types = {"x_ptr": "*fp32" if name == "head" else factor}
+            flags |= _sizes(inputs, outputs, precision, 1)
+            yield f"{name} {shape}", linear._single, given | types | flags, warps
         given = _pointers("*fp32", "bias", "out", "other") | _pointers(factor, "x", "weight") | {"rows": "i32"}
         for name, is_latent in (("gated", False), ("latent", True)):
-            sizes = _sizes(precision, 2) | {"NP": 192, "LIMIT": 8.0, "LATENT": is_latent}
-            yield f"linear {name} {precision}", linear._double, given | bf16 | sizes, warps
+            sizes = _sizes(inputs, outputs, precision, 2) | {"NP": 192, "LIMIT": 8.0, "LATENT": is_latent}
+            yield f"{name} {shape}", linear._double, given | bf16 | sizes, warps
 
 
-def _sizes(precision: Precision, parts: int) -> dict[str, Any]:
-    blocks = zip(("BLOCK_M", "BLOCK_N", "BLOCK_K"), linear.block_sizes(160, 160, parts, precision), strict=True)
-    return {"K": 160, "N": 160, "KP": 192} | dict(blocks)
+def _sizes(inputs: int, outputs: int, precision: Precision, parts: int) -> dict[str, Any]:
+    sizes = linear.block_sizes(inputs, outputs, parts, precision)
+    blocks = zip(("BLOCK_M", "BLOCK_N", "BLOCK_K"), sizes, strict=True)
+    return {"K": inputs, "N": outputs, "KP": -(-inputs // sizes[2]) * sizes[2]} | dict(blocks)
 
 
 def compiled(kernel: Any, arguments: dict[str, Any], warps: int) -> Any:
