@@ -82,6 +82,11 @@ class Cache:
 _FREE: weakref.WeakKeyDictionary[Rival, Slot] = weakref.WeakKeyDictionary()  # the slot last let go, of each model
 
 
+def release(model: Rival) -> None:
+    """Let go of the buffers that the next generation would take over."""
+    _FREE.pop(model, None)
+
+
 def start(model: Rival, num_samples: int, steps: int) -> Cache:
     """The cache of `num_samples` sequences before their first step, with room for `steps`."""
     slot = _FREE.pop(model, None)

@@ -133,10 +133,9 @@ class Rival(nn.Module, ABC):
 
     def cache_bytes(self, position: int, num_samples: int = 1) -> int:
         """Bytes that must be kept to go on from `position`: a Transformer's grow with it, a Mamba's do not."""
-        with torch.device("meta"):
-            tensors = self.empty(num_samples, position)
-        kept = sum(t.numel() for t in tensors) + num_samples * self.config.width
-        return kept * self.start.element_size()
+        empty, one_step = (sum(t.numel() for t in self.empty(1, steps)) for steps in (0, 1))
+        kept = empty + position * (one_step - empty) + self.config.width
+        return num_samples * kept * self.start.element_size()
 
     # -- description ---------------------------------------------------------------------------------------------
 
