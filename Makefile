@@ -7,7 +7,7 @@ PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --quiet --disable-pip-version-
 PACKAGES := pyproject.toml server/pyproject.toml clients/python/pyproject.toml
 SOURCES := vssm server/vssm_server clients/python tests benchmarks
 
-.PHONY: help serve test check format bench bench-gpu bench-scaling chaos rolling hosts compose-test clean
+.PHONY: help serve test test-gpu check format bench bench-gpu bench-scaling bench-serve chaos rolling hosts compose-test clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -37,8 +37,9 @@ format: .venv/.dev ## put the source into the format that `check` wants
 bench: .venv/.dev ## speed beside a Transformer and a Mamba on the CPU, into benchmarks/results (about 10 minutes)
 	$(BIN)/python -m benchmarks.speed
 
-bench-gpu: .venv/.dev ## the same on a CUDA device
+bench-gpu: .venv/.dev ## the same on a CUDA device, and its kernels one by one
 	$(BIN)/python -m benchmarks.speed --device cuda
+	$(BIN)/python -m benchmarks.gpu_kernels
 
 compose-test: .venv/.dev ## build the images, run docker-compose.yml, test it from outside, take it down
 	@docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1 \
