@@ -73,7 +73,9 @@ class Settings(BaseSettings):
         le=DECADE,
         description="How long the answer to a request with an Idempotency-Key is kept for retries.",
     )
-    chunk_steps: int = Field(default=1024, ge=1, description="Most steps of a sequence in one pass, so also in a chunk.")
+    chunk_steps: int = Field(
+        default=1024, ge=1, description="Most steps of a sequence in one pass, so also in a chunk."
+    )
     pass_steps: int = Field(
         default=32_768, ge=1, description="Most sequences x steps in one pass: bounds a worker's memory."
     )

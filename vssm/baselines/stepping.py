@@ -39,8 +39,10 @@ def run_steps(model: Rival, slot: Slot, position: int, steps: int, way: Way = "a
         return
     step = _compiled(model) if way == "compiled" else advance
     buffers = _buffers(slot)
-    for at in range(position, position + steps):
-        step(model, _seen(model, slot, at + 1), *buffers)
+    step(model, _seen(model, slot, position + 1), *buffers)
+    with torch.compiler.set_stance(skip_guard_eval_unsafe=True):  # the first step has checked, and compiled if need be
+        for at in range(position + 1, position + steps):
+            step(model, _seen(model, slot, at + 1), *buffers)
 
 
 def choose(model: Rival) -> Way:
