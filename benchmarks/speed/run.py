@@ -48,11 +48,14 @@ def run(contenders: list[Contender], device: torch.device, plan: Plan, say: Call
     first = limits.measure(clock, plan.limits, plan.box)
     say("the recurrence")
     report["recurrence"] = recurrence.measure(clock, plan.shapes, plan.box)
-    say("first chunks, prefixes, resumes")
+    say("first chunks")
     report["first_chunks"] = sessions.first_chunks(clock, contenders, plan.sessions)
+    say("prefixes")
     report["prefixes"] = sessions.prefixes(clock, contenders, plan.sessions)
+    say(f"resumes, after {plan.sessions.late:,} generated steps")
     report["resumes"] = sessions.resumes(clock, contenders, plan.sessions)
     report["kept"] = sessions.kept_bytes(contenders, KEPT_AT)
+    say("whole sequences")
     rows = []
     for row in passes.measure(clock, contenders, plan.grid, limits.product(clock, plan.limits)):
         rows.append(row)
