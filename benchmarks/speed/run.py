@@ -93,5 +93,5 @@ def _add_memory(rows: list[dict[str, Any]], contenders: list[Contender], plan: P
     for row in rows:
         if (row["samples"], row["length"]) in plan.memory_at:
             for model in contenders:
-                peak = memory.in_fresh_process(model.name, row["samples"], row["length"], timeout=60)
+                peak = memory.in_fresh_process(model.name, row["samples"], row["length"], timeout=45)
                 row[model.name] |= {} if peak is None else {"peak_bytes": peak}
