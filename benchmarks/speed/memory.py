@@ -37,12 +37,12 @@ def growth(model: Contender, samples: int, length: int) -> int:
 
 
 def in_fresh_process(name: str, samples: int, length: int, timeout: float) -> int | None:
-    """`growth` of a model of `PIXELS_1M`'s size; None when it takes longer than `timeout` seconds."""
+    """`growth` of a model of `PIXELS_1M`'s size; None when it takes longer than `timeout` seconds, or fails."""
     threads = torch.get_num_threads()
     command = [sys.executable, "-m", __name__, name, str(samples), str(length), str(threads)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=True)
-    except subprocess.TimeoutExpired:
+    except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
         return None
     return int(done.stdout.split()[-1])
 

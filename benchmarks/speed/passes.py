@@ -122,7 +122,7 @@ def extrapolated(clock: Clock, model: Contender, samples: int, length: int, have
         step = step_seconds(clock, model, samples, (at + end) // 2)
         seconds, at = seconds + step * (end - at), end
         if step * SEGMENT > box:
-            return {"how": f"skipped: {SEGMENT} steps at position {at} take {step * SEGMENT:.0f} s"}
+            return {"how": f"skipped: {SEGMENT} steps at position {at} take {step * SEGMENT:.1f} s"}
     return {"seconds": seconds, "repeats": 0, "how": "extrapolated"}
 
 

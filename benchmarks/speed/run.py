@@ -48,11 +48,14 @@ def run(contenders: list[Contender], device: torch.device, plan: Plan, say: Call
     first = limits.measure(clock, plan.limits, plan.box)
     say("the recurrence")
     report["recurrence"] = recurrence.measure(clock, plan.shapes, plan.box)
-    say("first chunks, prefixes, resumes")
+    say("first chunks")
     report["first_chunks"] = sessions.first_chunks(clock, contenders, plan.sessions)
+    say("prefixes")
     report["prefixes"] = sessions.prefixes(clock, contenders, plan.sessions)
+    say(f"resumes, after {plan.sessions.late:,} generated steps")
     report["resumes"] = sessions.resumes(clock, contenders, plan.sessions)
     report["kept"] = sessions.kept_bytes(contenders, KEPT_AT)
+    say("whole sequences")
     rows = []
     for row in passes.measure(clock, contenders, plan.grid, limits.product(clock, plan.limits)):
         rows.append(row)
@@ -90,5 +93,5 @@ def _add_memory(rows: list[dict[str, Any]], contenders: list[Contender], plan: P
     for row in rows:
         if (row["samples"], row["length"]) in plan.memory_at:
             for model in contenders:
-                peak = memory.in_fresh_process(model.name, row["samples"], row["length"], timeout=60)
+                peak = memory.in_fresh_process(model.name, row["samples"], row["length"], timeout=45)
                 row[model.name] |= {} if peak is None else {"peak_bytes": peak}
