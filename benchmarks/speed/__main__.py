@@ -45,10 +45,10 @@ def main() -> None:
     report: dict[str, Any] = {"date": datetime.now(UTC).date().isoformat()}
     report |= run(contenders, device, Plan.within(options.minutes, device), say)
     report["minutes"] = round((time.perf_counter() - began) / 60, 1)
-    show(report, console)
     options.output.mkdir(parents=True, exist_ok=True)
     path = options.output / ("speed-gpu" if device.type == "cuda" else "speed-cpu")
     path.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
+    show(report, console)
     plot(report, path.with_suffix(".png"))
     console.print(f"wrote {path}.json and .png in {report['minutes']} minutes")
 
