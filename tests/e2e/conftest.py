@@ -8,6 +8,8 @@ import pytest
 from tests.e2e.serving import Serve, until
 from tests.server.models import save_all
 
+CHUNK_STEPS = 128  # many passes, so that a long request lasts although the models are tiny
+
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -18,7 +20,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def serve(models: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     """A server for everybody."""
-    server = Serve(tmp_path_factory.mktemp("serve"), models=models, max_length=100_000).start()
+    server = Serve(tmp_path_factory.mktemp("serve"), models=models, max_length=100_000, chunk_steps=CHUNK_STEPS).start()
     yield server
     assert server.stop() == 0
 
@@ -29,7 +31,9 @@ def start(models: str, tmp_path: Path) -> Iterator[Callable[..., Serve]]:
     started: list[Serve] = []
 
     def begin(**settings: object) -> Serve:
-        started.append(Serve(tmp_path, **{"models": models.split(",")[1], **settings}).start())
+        started.append(
+            Serve(tmp_path, **{"models": models.split(",")[1], "chunk_steps": CHUNK_STEPS, **settings}).start()
+        )
         return started[-1]
 
     yield begin

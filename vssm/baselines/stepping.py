@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, Literal
 
 import torch
@@ -39,7 +40,11 @@ def run_steps(model: Rival, slot: Slot, position: int, steps: int, way: Way = "a
         return
     step = _compiled(model) if way == "compiled" else advance
     buffers = _buffers(slot)
-    step(model, _seen(model, slot, position + 1), *buffers)
+    first = _seen(model, slot, position + 1)
+    if model.grows:  # one compilation for all sizes of the cache
+        for tensor, dimension in ((first, 0), *((tensor, 2) for tensor in slot.cached)):
+            torch._dynamo.mark_dynamic(tensor, dimension)
+    step(model, first, *buffers)
     with torch.compiler.set_stance(skip_guard_eval_unsafe=True):  # the first step has checked, and compiled if need be
         for at in range(position + 1, position + steps):
             step(model, _seen(model, slot, at + 1), *buffers)
@@ -83,15 +88,9 @@ def _seen(model: Rival, slot: Slot, count: int) -> Tensor:
 def _compiled(model: Rival) -> Callable[..., None]:
     step = _COMPILED.get(model)
     if step is None:
-        compiled: Callable[..., None] = torch.compile(advance, options={"cpp_wrapper": model.device.type == "cpu"})
-
-        def step(model: Rival, seen: Tensor, *buffers: Any) -> None:
-            if model.grows:  # one compilation for all sizes of the cache
-                for tensor, dimension in ((seen, 0), *((tensor, 2) for tensor in buffers[0])):
-                    torch._dynamo.mark_dynamic(tensor, dimension)
-            compiled(model, seen, *buffers)
-
-        _COMPILED[model] = step
+        own = FunctionType(advance.__code__.replace(), advance.__globals__)  # recompilations are limited a function
+        options: dict[str, Any] = {"cpp_wrapper": model.device.type == "cpu"}
+        step = _COMPILED[model] = torch.compile(own, fullgraph=True, options=options)
     return step
 
 
