@@ -73,7 +73,7 @@ class Cache:
 
     def reserve(self, steps: int) -> None:
         """Make room for `steps` further steps."""
-        if self.model.grows and self.position + steps > self.slot.capacity:
+        if self.model.grows and self.position + steps >= self.slot.capacity:
             larger = make_slot(self.model, self.num_samples, self.position + steps)
             _copy(self.slot, larger)
             self._hold(larger)
@@ -102,8 +102,8 @@ def start(model: Rival, num_samples: int, steps: int) -> Cache:
 
 
 def room(model: Rival, steps: int) -> int:
-    """The capacity of a slot for `steps`: a power of two, so that few different ones come up."""
-    return max(_LEAST_CAPACITY, 1 << (steps - 1).bit_length()) if model.grows else _LEAST_CAPACITY
+    """The capacity of a slot for `steps`: a power of two above, since a cache filled to its end is compiled by itself."""
+    return max(_LEAST_CAPACITY, 1 << steps.bit_length()) if model.grows else _LEAST_CAPACITY
 
 
 def make_slot(model: Rival, num_samples: int, steps: int) -> Slot:

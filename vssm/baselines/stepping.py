@@ -40,11 +40,9 @@ def run_steps(model: Rival, slot: Slot, position: int, steps: int, way: Way = "a
         return
     step = _compiled(model) if way == "compiled" else advance
     buffers = _buffers(slot)
-    first = _seen(model, slot, position + 1)
-    if model.grows:  # one compilation for all sizes of the cache
-        for tensor, dimension in ((first, 0), *((tensor, 2) for tensor in slot.cached)):
-            torch._dynamo.mark_dynamic(tensor, dimension)
-    step(model, first, *buffers)
+    for tensor in slot.cached if model.grows else ():  # one compilation for all sizes of the cache
+        torch._dynamo.mark_dynamic(tensor, 2)
+    step(model, _seen(model, slot, position + 1), *buffers)
     with torch.compiler.set_stance(skip_guard_eval_unsafe=True):  # the first step has checked, and compiled if need be
         for at in range(position + 1, position + steps):
             step(model, _seen(model, slot, at + 1), *buffers)
@@ -82,7 +80,10 @@ def _buffers(slot: Slot) -> tuple[Any, ...]:
 
 
 def _seen(model: Rival, slot: Slot, count: int) -> Tensor:
-    return slot.steps[: max(2, count) if model.grows else 2]  # 2: a size of 1 would be compiled by itself
+    seen = slot.steps[: max(2, count) if model.grows else 2]  # 2: a size of 1 would be compiled by itself
+    if model.grows:
+        torch._dynamo.mark_dynamic(seen, 0)
+    return seen
 
 
 def _compiled(model: Rival) -> Callable[..., None]:
