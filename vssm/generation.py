@@ -13,6 +13,7 @@ import torch
 
 from vssm.noise import MAX_POSITION, MAX_SAMPLES, MAX_SEED
 from vssm.observations import ObservationError
+from vssm.parallel import torch_alone
 from vssm.passes import Advance, Output, Pass, Window, keeps_encoder
 from vssm.ssm import Stack
 from vssm.state import State, StateError
@@ -72,7 +73,7 @@ def advance(model: VSSM, windows: Sequence[Window]) -> list[Advance]:
     for window in windows:
         _check(model, window)
     results: dict[int, Advance] = {}
-    with torch.no_grad():
+    with torch.no_grad(), torch_alone():
         for group in _alike(model, windows):
             passed = Pass(model, model.networks, [windows[i] for i in group]).run()
             results.update(zip(group, passed, strict=True))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -12,7 +14,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_local = threading.local()
 _SERIAL_ELEMENTS = 1 << 18  # below this a kernel is done before a second thread has woken up
+
+
+def thread_count() -> int:
+    """Threads of the kernels: torch's number, also where `torch_alone` keeps torch from using it."""
+    return getattr(_local, "count", None) or torch.get_num_threads()
+
+
+@contextmanager
+def torch_alone() -> Iterator[None]:
+    """Within, torch's own operations run on one thread.
+
+    Its other threads wait for their next work by spinning, on the cores that the kernels' threads need.
+    """
+    if getattr(_local, "count", None) is not None:
+        yield
+        return
+    _local.count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(_local.count)
+        _local.count = None
 
 
 def array(x: Tensor) -> np.ndarray[Any, Any]:
@@ -23,7 +49,7 @@ def array(x: Tensor) -> np.ndarray[Any, Any]:
 
 def over_rows(kernel: Any, arrays: list[np.ndarray[Any, Any]], shared: int = 0) -> None:
     """Run `kernel(*arrays)` on slices of the first dimension; the first `shared` arrays are given whole."""
-    rows, threads = arrays[-1].shape[0], torch.get_num_threads()
+    rows, threads = arrays[-1].shape[0], thread_count()
     if threads == 1 or rows == 1 or arrays[-1].size < _SERIAL_ELEMENTS:
         kernel(*arrays)
         return
@@ -44,7 +70,7 @@ def in_parts(cuts: Sequence[int], kernel: Any, *arguments: Any) -> None:
 
 def over_threads(count: int, worth: int, unit: int, kernel: Any, *arguments: Any) -> None:
     """Run `kernel(first, last, *arguments)` over 0..count on torch's number of threads, or the `worth` of the work."""
-    threads = min(torch.get_num_threads(), worth)
+    threads = min(thread_count(), worth)
     if threads <= 1:
         kernel(0, count, *arguments)
     else:

@@ -102,7 +102,7 @@ def start(model: Rival, num_samples: int, steps: int) -> Cache:
 
 
 def room(model: Rival, steps: int) -> int:
-    """The capacity of a slot for `steps`: a power of two above, since a cache filled to its end is compiled by itself."""
+    """The capacity of a slot for `steps`: a power of two above them, since a full cache is compiled by itself."""
     return max(_LEAST_CAPACITY, 1 << steps.bit_length()) if model.grows else _LEAST_CAPACITY
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from vssm.compiled import kernels
 from vssm.compiled.tile import HEIGHT, Floats, pack, pad
 from vssm.latents import LOG_SCALE_LIMIT, CategoricalLatent, GaussianLatent
-from vssm.parallel import even_cuts, in_parts, over_threads
+from vssm.parallel import even_cuts, in_parts, over_threads, thread_count
 from vssm.ssm import MLP, Block, Stack
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _tensor(rows: Floats, like: Tensor, size: int) -> Tensor:
 
 
 def _threads(rows: int) -> int:
-    return max(1, min(torch.get_num_threads(), rows // _ROWS_WORTH_A_THREAD))
+    return max(1, min(thread_count(), rows // _ROWS_WORTH_A_THREAD))
 
 
 def _run(kernel: Any, rows: int, *arguments: Any) -> None:

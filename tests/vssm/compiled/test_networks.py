@@ -122,3 +122,13 @@ def test_a_block_of_steps_does_not_show(monkeypatch: pytest.MonkeyPatch) -> None
         for (values, state), (others, other_state) in zip(results[0], other, strict=True):
             assert np.array_equal(values, others)
             assert state == other_state
+
+
+def test_a_pass_gives_torch_its_threads_back() -> None:
+    model = MODELS["rows"]
+    torch.set_num_threads(2)
+    model.generate(num_samples=3, length=200, seed=1)
+    assert torch.get_num_threads() == 2
+    with pytest.raises(ValueError, match="window's length"):
+        model.advance([Window(model.start(1, 0), 0)])
+    assert torch.get_num_threads() == 2
