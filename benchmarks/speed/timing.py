@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 _MOST_IN_A_TURN = 5
+_CALM_SECONDS = 0.03  # before each run: threads of the one before spin for a while, waiting for more work
 _LEAST_SHARE = 0.05  # of the dearest job: one this cheap is run several times a turn
 Times = dict[str, list[float]]
 
@@ -39,6 +40,7 @@ class Clock:
         """Of one run."""
         given = job.prepare()
         self.wait()
+        time.sleep(_CALM_SECONDS)
         began = time.perf_counter()
         job.run(given)
         self.wait()
