@@ -61,8 +61,7 @@ def over_rows(kernel: Any, arrays: list[np.ndarray[Any, Any]], shared: int = 0) 
 def in_parts(cuts: Sequence[int], kernel: Any, *arguments: Any) -> None:
     """Run `kernel(first, last, *arguments)` between every two neighbours of `cuts`, each on a thread of its own."""
     *others, own = pairwise(cuts)
-    pool = _pool(len(cuts))
-    running = [pool.submit(kernel, first, last, *arguments) for first, last in others]
+    running = [_pool(len(others)).submit(kernel, first, last, *arguments) for first, last in others]
     kernel(*own, *arguments)
     for part in running:
         part.result()

@@ -48,12 +48,12 @@ class Cache:
     """Where `num_samples` sequences stand after `position` steps. Generation moves it on in place; `clone` keeps it."""
 
     def __init__(self, model: Rival, slot: Slot, position: int) -> None:
-        self.model, self.position = model, position
-        self._hold(slot)
+        self.model, self.slot, self.position = model, slot, position
+        self._free_later()
 
-    def _hold(self, slot: Slot) -> None:
-        self.slot = slot
-        weakref.finalize(self, _FREE.__setitem__, self.model, slot).atexit = False
+    def _free_later(self) -> None:
+        self._freeing = weakref.finalize(self, _FREE.__setitem__, self.model, self.slot)
+        self._freeing.atexit = False
 
     @property
     def num_samples(self) -> int:
@@ -76,7 +76,9 @@ class Cache:
         if self.model.grows and self.position + steps >= self.slot.capacity:
             larger = make_slot(self.model, self.num_samples, self.position + steps)
             _copy(self.slot, larger)
-            self._hold(larger)
+            self._freeing.detach()  # or the smaller buffers would live as long as this cache
+            self.slot = larger
+            self._free_later()
 
 
 _FREE: weakref.WeakKeyDictionary[Rival, Slot] = weakref.WeakKeyDictionary()  # the slot last let go, of each model

@@ -48,7 +48,7 @@ class Rival(nn.Module, ABC):
 
     @abstractmethod
     def empty(self, num_samples: int, capacity: int) -> tuple[Tensor, ...]:
-        """The cache before the first step, with room for `capacity` steps; batches are dimension `self.batch`."""
+        """The cache before the first step, with room for `capacity` steps."""
 
     @abstractmethod
     def prefill(self, e: Tensor, position: int, cached: tuple[Tensor, ...]) -> Tensor:
