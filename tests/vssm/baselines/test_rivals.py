@@ -4,6 +4,7 @@ import itertools
 import json
 import subprocess
 import sys
+import weakref
 from typing import Any
 
 import numpy as np
@@ -167,6 +168,14 @@ def test_a_clone_stands_where_its_cache_stood() -> None:
     first = run(model, num_samples=None, length=100, cache=part.cache)
     again = run(model, num_samples=None, length=100, cache=kept)
     assert np.array_equal(first.values, again.values)
+
+
+def test_a_cache_that_grows_lets_go_of_its_smaller_buffers() -> None:
+    part = run(rival("transformer"), length=10)
+    smaller = weakref.ref(part.cache.slot)
+    more = run(part.cache.model, num_samples=None, length=200, cache=part.cache)
+    assert smaller() is None
+    assert more.cache.slot.capacity > 210
 
 
 @pytest.mark.parametrize(("family", "grows"), [("transformer", True), ("mamba", False)])
