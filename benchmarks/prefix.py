@@ -32,7 +32,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         model = vssm.load(options.model)
-        images = data.load("mnist", "test").images[: options.digits]
+        images = data.load_images("mnist", "test").images[: options.digits]
         grey = as_sequences(images, model.config.length, model.config.size)
     except ValueError as error:
         sys.exit(f"error: {error}")

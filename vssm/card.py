@@ -8,6 +8,7 @@ from vssm.recipe import Recipe, to_toml
 
 _BEGIN, _END = "<!-- measured -->", "<!-- /measured -->"
 
+_BITS = " Dynamic binarisation: each pixel is 1 with probability\ngrey / 255, drawn anew each time."
 _CARD = """\
 # {description}
 
@@ -20,8 +21,7 @@ whole sequence is generated in one parallel pass.
 
 ## Data
 
-{dataset}, training split, without the last {validation:,} examples, which are held out for validation;
-dynamic binarisation (each pixel is 1 with probability grey / 255, drawn anew each time).
+{dataset}, training split; {validation:,} examples are held out for validation.{bits}
 
 ## Measured
 
@@ -44,6 +44,7 @@ def training_card(recipe: Recipe, step: int, bound: float) -> str:
         length=recipe.model.length,
         dataset=recipe.data.dataset,
         validation=recipe.data.validation_examples,
+        bits=_BITS if recipe.model.observation.kind == "bernoulli" else "",
         begin=_BEGIN,
         end=_END,
         step=step,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.progress import TaskID
 
+    from vssm.baselines import Rival
     from vssm.data import Report
     from vssm.evaluate import Evaluation
     from vssm.model import VSSM
@@ -96,16 +97,16 @@ def train(
       vssm train recipes/mnist.toml --out runs/short --set training.steps=500
     """
     with _messages():
-        from vssm import data as library
         from vssm.recipe import load_recipe
+        from vssm.train import load as read
         from vssm.train import train as run
 
         checked = load_recipe(recipe, settings or ())
         _check_device(device)
         with _downloads() as report:
-            images = library.load(checked.data.dataset, "train", report=report)
+            source, held_out = read(checked, report)
         folder = out or Path("runs") / recipe.stem
-        result = run(checked, folder, images=images, restart=restart, device=device)
+        result = run(checked, folder, source=source, held_out=held_out, restart=restart, device=device)
         print(
             f"{result.checkpoint}: validation -ELBO {-result.bound:.2f} nats at step {result.step:,}\n"
             f"next: vssm evaluate {result.checkpoint} --card"
@@ -139,7 +140,7 @@ def evaluate(
     with _messages():
         from vssm.checkpoint import locate
 
-        loaded, folder = _load(model, device), locate(model)
+        loaded, folder = _load_any(model, device), locate(model)
         result = _evaluate(loaded, dataset, split, num_importance_samples, limit, seed)
         if card:
             from vssm.card import write_measured
@@ -148,31 +149,32 @@ def evaluate(
         print(json.dumps(result.as_dict(), indent=2)) if as_json else _show_evaluation(result)
 
 
-def _evaluate(model: VSSM, dataset: str, split: str, samples: int, limit: int | None, seed: int) -> Evaluation:
+def _evaluate(model: VSSM | Rival, dataset: str, split: str, samples: int, limit: int | None, seed: int) -> Evaluation:
     from vssm import data as library
     from vssm.bars import counting_bar
     from vssm.evaluate import evaluate as run
+    from vssm.examples import measured_with
 
     with _downloads() as report:
-        images = library.load(dataset, split, report=report).images
+        source = library.load(dataset, split, report=report)
+    try:
+        x = measured_with(model.config, source, limit, seed)
+    except ValueError as error:
+        raise typer.BadParameter(f"{dataset} cannot be used: {error}") from error
     with counting_bar(Console(stderr=True), "examples") as bar:
-        task = bar.add_task("evaluating", total=min(len(images), limit or len(images)))
-        try:
-            return run(
-                model,
-                images,
-                num_importance_samples=samples,
-                limit=limit,
-                seed=seed,
-                report=lambda done: bar.update(task, completed=done),
-            )
-        except ValueError as error:
-            raise typer.BadParameter(f"{dataset} cannot be used: {error}") from error
+        task = bar.add_task("evaluating", total=len(x))
+        return run(
+            model,
+            x,
+            num_importance_samples=samples,
+            seed=seed,
+            report=lambda done: bar.update(task, completed=done),
+        )
 
 
 def _measured(result: Evaluation, dataset: str, split: str) -> str:
     return (
-        f"{dataset}, {split} split, {result.examples:,} examples, binarised once with seed {result.seed} "
+        f"{dataset}, {split} split, {result.examples:,} examples, seed {result.seed} "
         f"({result.bits_per_dimension:.4f} bits per dimension):\n\n{result.as_text()}"
     )
 
@@ -181,15 +183,15 @@ def _show_evaluation(result: Evaluation) -> None:
     table = Table("bound of -log p(x)", "nats per sequence", "standard error", "bits per dimension")
     weighted, elbo = result.importance_weighted, result.negative_elbo
     bits = result.bits_per_dimension
-    name = f"importance-weighted, {result.num_importance_samples} samples"
+    name = "exact" if result.exact else f"importance-weighted, {result.num_importance_samples} samples"
     table.add_row(name, f"{weighted.nats:.2f}", f"{weighted.standard_error:.2f}", f"{bits:.4f}")
-    table.add_row(
-        "negative ELBO", f"{elbo.nats:.2f}", f"{elbo.standard_error:.2f}", f"{bits * elbo.nats / weighted.nats:.4f}"
-    )
+    if not result.exact:
+        ratio = elbo.nats / weighted.nats
+        table.add_row("negative ELBO", f"{elbo.nats:.2f}", f"{elbo.standard_error:.2f}", f"{bits * ratio:.4f}")
     console = Console()
     console.print(table)
     levels = ", ".join(f"{level:.2f}" for level in result.kl)
-    console.print(f"{result.examples:,} examples; KL of each level: {levels} nats")
+    console.print(f"{result.examples:,} examples" + (f"; KL of each level: {levels} nats" if levels else ""))
 
 
 @app.command()
@@ -327,6 +329,17 @@ def _check_device(device: str) -> None:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise typer.BadParameter(f"--device {device}: {str(error).splitlines()[0]}") from error
+
+
+def _load_any(model: str, device: str) -> VSSM | Rival:
+    """A VSSM or a rival."""
+    from vssm.baselines import load
+    from vssm.checkpoint import locate, read_config
+    from vssm.config import ModelConfig
+
+    _check_device(device)
+    vssm_like = isinstance(read_config(locate(model)), ModelConfig)
+    return _load(model, device) if vssm_like else load(model, device=device)
 
 
 def _load(model: str, device: str) -> VSSM:

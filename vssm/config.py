@@ -100,6 +100,7 @@ class SequenceConfig(Config):
     size: Width
     image: Image | None = None
     observation: Observation
+    scaling: Literal["none", "prefix"] = Field(default="none", exclude_if=lambda v: v == "none")
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

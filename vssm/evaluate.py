@@ -1,8 +1,8 @@
 """How good a model is on data: the ELBO and the importance-weighted bound, with standard errors.
 
 Both bound the log-likelihood from below, so their negatives bound the negative log-likelihood from above and
-lower is better. The data are binarised once with a fixed seed, and the noise of every batch is a function of the
-seed and the batch, so the same call gives the same figures.
+lower is better. A rival has no latents: its figure is exact. The noise of every batch is a function of the seed and the
+batch, so the same call gives the same figures.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from vssm.batches import as_sequences, binarise, generator
+from vssm.baselines.rival import Rival
+from vssm.batches import generator
 from vssm.model import VSSM
 
 _BATCH = 500
@@ -43,6 +42,7 @@ class Evaluation:
     negative_elbo: Bound
     importance_weighted: Bound
     kl: tuple[float, ...]
+    exact: bool = False  # a rival's: both figures are the negative log-likelihood itself
 
     @property
     def bits_per_dimension(self) -> float:
@@ -55,33 +55,30 @@ class Evaluation:
 
     def as_text(self) -> str:
         """Return a Markdown table, for model cards."""
+        if self.exact:
+            return f"| exact | nats per sequence | standard error |\n|---|---|---|\n| -log p(x) | {self._exact()} |"
         samples = f"importance-weighted bound ({self.num_importance_samples} samples)"
         rows = ((samples, self.importance_weighted), ("negative ELBO", self.negative_elbo))
         lines = [f"| {name} | {b.nats:.2f} | {b.standard_error:.2f} |" for name, b in rows]
         return "\n".join(["| bound of -log p(x) | nats per sequence | standard error |", "|---|---|---|", *lines])
 
+    def _exact(self) -> str:
+        return f"{self.negative_elbo.nats:.2f} | {self.negative_elbo.standard_error:.2f}"
+
 
 def evaluate(
-    model: VSSM,
-    images: NDArray[np.uint8],
+    model: VSSM | Rival,
+    x: Tensor,
     *,
     num_importance_samples: int = 64,
-    limit: int | None = None,
     seed: int = 0,
     report: Report | None = None,
 ) -> Evaluation:
-    """Measure a model on images uint8 (n, height, width), or on the first `limit` of them.
+    """Measure a model on sequences x (n, length, size); see `examples.measured_with`.
 
     `report` is called with the number of examples done after each batch.
-    Raises: ValueError when the images do not fit the model, or no image is left.
     """
     config = model.config
-    if config.observation.kind != "bernoulli":
-        raise ValueError(f"only bernoulli models are evaluated on images, not {config.observation.kind} ones")
-    if len(images) == 0 or (limit is not None and limit < 1):
-        raise ValueError("at least one example is needed to evaluate on")
-    grey = as_sequences(images, config.length, config.size)
-    x = binarise(grey, generator(seed, "evaluation binarise"))[:limit]
     terms = []
     for number, part in enumerate(torch.split(x, _BATCH)):
         terms.append(_batch_terms(model, part, num_importance_samples, seed, number))
@@ -96,14 +93,18 @@ def evaluate(
         negative_elbo=_negative(elbo),
         importance_weighted=_negative(weighted),
         kl=tuple(kl.mean(0).tolist()),
+        exact=isinstance(model, Rival),
     )
 
 
 @torch.no_grad()
-def _batch_terms(model: VSSM, x: Tensor, samples: int, seed: int, number: int) -> tuple[Tensor, Tensor, Tensor]:
+def _batch_terms(model: VSSM | Rival, x: Tensor, samples: int, seed: int, number: int) -> tuple[Tensor, Tensor, Tensor]:
     """ELBO (B,), importance-weighted bound (B,) and KL (B, levels) of a batch, float64 on the CPU."""
-    noise = generator(seed, "evaluation noise", number, str(model.device))
     x = x.to(model.device)
+    if isinstance(model, Rival):
+        exact = model.log_likelihood(x).double().cpu()
+        return exact, exact, exact.new_zeros(len(x), 0)
+    noise = generator(seed, "evaluation noise", number, str(model.device))
     elbo = model.elbo(x, generator=noise)
     weighted = model.log_likelihood(x, num_importance_samples=samples, generator=noise)
     return elbo.nats.double().cpu(), weighted.double().cpu(), elbo.kl.double().cpu()

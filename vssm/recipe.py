@@ -11,9 +11,9 @@ import tomllib
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vssm.baselines.config import FAMILIES, AnyConfig
 
@@ -31,11 +31,17 @@ class _Table(BaseModel):
 
 
 class DataSettings(_Table):
-    """Which data: the data set's name, and how many of its training examples are held out for validation."""
+    """Which data: the data set's name; how many examples validation has: images, or windows of a text or series.
+
+    They are of the data set's validation split, where it has one, else the last of the training split, held out.
+    """
 
     dataset: str
-    binarisation: Literal["dynamic"] = "dynamic"
+    binarisation: Literal["dynamic"] | None = None
+    """How grey values become bits: drawn anew at each step. For bernoulli models only, and their default."""
     validation_examples: Count = 2000
+    mirrored: bool = False
+    """Show every image to the training with left and right changed half of the time."""
 
 
 class TrainingSettings(_Table):
@@ -73,6 +79,14 @@ class Recipe(_Table):
     model: AnyConfig
     data: DataSettings
     training: TrainingSettings
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.data.binarisation and self.model.observation.kind != "bernoulli":
+            raise ValueError(f"data.binarisation is for bernoulli models, not {self.model.observation.kind} ones")
+        if self.data.mirrored and self.model.modality != "image":
+            raise ValueError("data.mirrored is for images")
+        return self
 
 
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:

@@ -24,11 +24,12 @@ from torch import Tensor
 
 from vssm import data
 from vssm.baselines.rival import Rival
-from vssm.batches import Batches, as_sequences, binarise, derive_seed, generator
+from vssm.batches import derive_seed
 from vssm.card import training_card
 from vssm.checkpoint import save
+from vssm.examples import Examples, examples
 from vssm.model import VSSM
-from vssm.recipe import Recipe, RecipeError, to_toml
+from vssm.recipe import Recipe, to_toml
 from vssm.training.display import TrainingDisplay
 from vssm.training.errors import StoppedError, TrainingError
 from vssm.training.folder import discard, only_one, refuse_foreign, refuse_other_recipe, replace_best
@@ -48,35 +49,31 @@ class TrainingResult(NamedTuple):
     bound: float
 
 
-class Examples(NamedTuple):
-    """uint8 grey sequences to train on, and binarised ones held out: (n, length, size) each."""
-
-    training: Tensor
-    validation: Tensor
-
-
 def train(
     recipe: Recipe,
     out: str | Path,
     *,
-    images: data.Images | None = None,
+    source: data.Data | None = None,
+    held_out: data.Data | None = None,
     device: str = "cpu",
     restart: bool = False,
     display: TrainingDisplay | None = None,
 ) -> TrainingResult:
     """Train a model into the folder `out`, or go on with the training that is there.
 
-    `images` are the training images, by default those of the recipe's data set. `restart` discards the
-    training that is there.
+    `source` is what to train on and `held_out` what to validate with, by default those of the recipe's data set.
+    `restart` discards the training that is there.
     Raises: TrainingError (StoppedError after SIGINT or SIGTERM), RecipeError, data.DataError, StateFileError.
     """
     folder = Path(out)
-    examples = _examples(recipe, images)
+    if source is None:
+        source, held_out = load(recipe)
+    chosen = examples(recipe, source, held_out)
     folder.mkdir(parents=True, exist_ok=True)
     with only_one(folder), threads(recipe.training.threads), display or TrainingDisplay(recipe) as shown:
         if restart:
             discard(folder)
-        with Run(recipe, folder, examples, device, shown) as run, stop_signals() as stop:
+        with Run(recipe, folder, chosen, device, shown) as run, stop_signals() as stop:
             while not run.finished:
                 run.step()
                 if stop.is_set() and not run.finished:
@@ -84,20 +81,12 @@ def train(
             return run.result()
 
 
-def _examples(recipe: Recipe, images: data.Images | None) -> Examples:
-    """Hold out the last training images for validation, with one fixed binarisation."""
-    source = images or data.load(recipe.data.dataset, "train")
-    held_out, model = recipe.data.validation_examples, recipe.model
-    if held_out >= len(source.images):
-        raise RecipeError(
-            f"data.validation_examples: {held_out} of {len(source.images)} examples leave none to train on"
-        )
-    try:
-        sequences = as_sequences(source.images, model.length, model.size)
-    except ValueError as error:
-        raise RecipeError(f"model.length, model.size: {error}") from error
-    random = generator(recipe.training.seed, "validation binarise")
-    return Examples(sequences[:-held_out], binarise(sequences[-held_out:], random))
+def load(recipe: Recipe, report: data.Report | None = None) -> tuple[data.Data, data.Data | None]:
+    """A recipe's training data, and its validation split where the data set has one. Raises: DataError."""
+    name = recipe.data.dataset
+    splits = data.dataset(name).files
+    source = data.load(name, "train", report=report)
+    return source, data.load(name, "validation", report=report) if "validation" in splits else None
 
 
 class Run:
@@ -105,11 +94,7 @@ class Run:
 
     def __init__(self, recipe: Recipe, folder: Path, examples: Examples, device: str, display: TrainingDisplay) -> None:
         self._recipe, self._settings, self._folder, self._display = recipe, recipe.training, folder, display
-        try:
-            batches = Batches(examples.training, self._settings.batch_size, self._settings.seed)
-        except ValueError as error:
-            raise RecipeError(f"training.batch_size: {error}") from error
-        self._trainer = Trainer(recipe, batches, device)
+        self._trainer = Trainer(recipe, examples.training, device)
         self._validation = examples.validation
         self._best: dict[str, Tensor] = {}
         self._figures = Figures(step=0, seconds=0.0, recipe=to_toml(recipe))
@@ -237,7 +222,7 @@ class Run:
 
 @torch.no_grad()
 def validate(model: VSSM | Rival, x: Tensor, seed: int, device: str = "cpu") -> Metrics:
-    """Return the mean bound of binarised sequences (n, length, size), with noise fixed by the seed."""
+    """Return the mean bound of sequences (n, length, size), with noise fixed by the seed."""
     noise = torch.Generator(device)
     totals = torch.zeros(2, dtype=torch.float64, device=device)
     kl: Tensor | float = 0.0

@@ -6,22 +6,23 @@ import numpy as np
 import pytest
 import torch
 
-from vssm.batches import Batches, as_sequences, binarise, derive_seed, generator
+from vssm.batches import as_sequences, binarise, derive_seed, generator
+from vssm.examples import ImageBatches
 
 
 def test_a_batch_depends_on_seed_and_step_only() -> None:
     grey = torch.randint(0, 256, (50, 4, 3), dtype=torch.uint8, generator=generator(0, "test"))
-    forwards = [Batches(grey, 8, seed=3).batch(step) for step in range(20)]
-    again = Batches(grey, 8, seed=3)
+    forwards = [ImageBatches(grey, 8, 3, bits=True).batch(step) for step in range(20)]
+    again = ImageBatches(grey, 8, 3, bits=True)
     for step in reversed(range(20)):
         assert torch.equal(again.batch(step), forwards[step])
     assert not torch.equal(forwards[0], forwards[1])
-    assert not torch.equal(forwards[0], Batches(grey, 8, seed=4).batch(0))
+    assert not torch.equal(forwards[0], ImageBatches(grey, 8, 4, bits=True).batch(0))
 
 
 def test_every_epoch_shows_each_example_once_in_its_own_order() -> None:
     names = torch.eye(12, dtype=torch.uint8)[:, None] * 255  # example i is one-hot i, so binarising changes nothing
-    batches = Batches(names, 4, seed=0)
+    batches = ImageBatches(names, 4, 0, bits=True)
     epochs = [
         torch.cat([batches.batch(3 * epoch + k) for k in range(3)]).argmax(-1).flatten().tolist() for epoch in range(3)
     ]
@@ -31,7 +32,7 @@ def test_every_epoch_shows_each_example_once_in_its_own_order() -> None:
 
 def test_too_large_batches_are_refused() -> None:
     with pytest.raises(ValueError, match="batch_size 5 is larger than the 4"):
-        Batches(torch.zeros(4, 1, 1, dtype=torch.uint8), 5, seed=0)
+        ImageBatches(torch.zeros(4, 1, 1, dtype=torch.uint8), 5, 0, bits=True)
 
 
 def test_binarised_values_have_the_grey_values_as_means() -> None:

@@ -59,7 +59,7 @@ def stripes(monkeypatch: pytest.MonkeyPatch, images: Images, tmp_path: Path) -> 
     (tmp_path / "data" / "stripes").mkdir(parents=True)
     (tmp_path / "data" / "stripes" / "empty").touch()
     empty = DataFile("empty", 0, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", ())
-    tiny = Dataset("Stripes", "none", {"train": (empty,), "test": (empty,)}, lambda _: images)
+    tiny = Dataset("Stripes", "none", "stripes", {"train": (empty,), "test": (empty,)}, lambda *_: images)
     monkeypatch.setitem(data.DATASETS, "stripes", tiny)
 
 

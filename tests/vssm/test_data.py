@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import struct
+import tarfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,12 +17,24 @@ import pytest
 from numpy.typing import NDArray
 
 from vssm import data
-from vssm.data import DataError, mnist
+from vssm.data import DataError, cifar10, ett, mnist, text
 from vssm.data.files import DataFile, data_folder, fetch
 from vssm.data.idx import read_idx
 
+
+def archive_of(files: dict[str, bytes]) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return made.getvalue()
+
+
 CONTENT = bytes(range(256)) * 40
 STORED = gzip.compress(CONTENT)
+ARCHIVE = archive_of({"folder/numbers": CONTENT, "folder/again": CONTENT})
 MISSING = "http://127.0.0.1:9/nothing-listens-here"
 
 
@@ -60,7 +74,7 @@ def test_damaged_idx_is_refused(content: bytes, message: str) -> None:
 
 def test_images_and_labels_must_belong_together() -> None:
     with pytest.raises(DataError, match="do not belong together"):
-        mnist.read([idx(np.zeros((3, 2, 2), np.uint8)), idx(np.zeros(4, np.uint8))])
+        mnist.read("test", [idx(np.zeros((3, 2, 2), np.uint8)), idx(np.zeros(4, np.uint8))])
 
 
 # -- local files -------------------------------------------------------------------------------------------
@@ -108,10 +122,10 @@ def test_data_set_is_read_from_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_p
         content = idx(array)
         (tmp_path / "tiny" / f"{name}.gz").write_bytes(gzip.compress(content))
         files.append(DataFile(name, len(content), hashlib.sha256(content).hexdigest(), ()))
-    tiny = data.Dataset("tiny", "none", {"test": tuple(files)}, mnist.read)
+    tiny = data.Dataset("tiny", "none", "tiny", {"test": tuple(files)}, mnist.read)
     monkeypatch.setitem(data.DATASETS, "tiny", tiny)
     monkeypatch.setenv("VSSM_DATA", str(tmp_path))
-    loaded = data.load("tiny", "test")
+    loaded = data.load_images("tiny", "test")
     np.testing.assert_array_equal(loaded.images, pixels)
     np.testing.assert_array_equal(loaded.labels, labels)
     assert data.download("tiny") == [tmp_path / "tiny" / "images.gz", tmp_path / "tiny" / "labels.gz"]
@@ -120,8 +134,50 @@ def test_data_set_is_read_from_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_unknown_data_set_is_named() -> None:
-    with pytest.raises(DataError, match="unknown data set 'imagenet': known are mnist"):
+    with pytest.raises(DataError, match="unknown data set 'imagenet': known are cifar10, etth1"):
         data.load("imagenet", "train")
+
+
+def test_a_data_set_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("VSSM_DATA", str(tmp_path))
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "numbers").write_bytes(CONTENT)
+    words = data.Dataset(
+        "words",
+        "none",
+        "words",
+        {"test": (data_file(),)},
+        lambda split, parts: data.Text(np.frombuffer(parts[0], np.uint8)),
+    )
+    monkeypatch.setitem(data.DATASETS, "words", words)
+    assert data.load_text("words", "test").values.tobytes() == CONTENT
+    with pytest.raises(DataError, match="words is a data set of text, not of images"):
+        data.load_images("words", "test")
+
+
+def test_series_are_read_without_their_dates() -> None:
+    rows = "".join(f"2016-07-01 {k},{k},0.5\n" for k in range(14400))
+    found = ett.read("test", [f"date,a,b\n{rows}".encode()])
+    assert found.channels == ("a", "b")
+    assert found.values[[0, -1]].tolist() == [[11520, 0.5], [14399, 0.5]]
+    with pytest.raises(DataError, match="has 10 rows"):
+        ett.read("test", [("date,a,b\n" + "x,1,2\n" * 10).encode()])
+
+
+def test_text_is_split_in_its_order() -> None:
+    parts = [text.read(split, [CONTENT]).values.tobytes() for split in ("train", "validation", "test")]
+    assert b"".join(parts) == CONTENT
+    assert [len(part) for part in parts] == [9216, 512, 512]
+
+
+def test_colour_images_are_read_by_pixels() -> None:
+    record = bytes([3]) + bytes([1]) * 1024 + bytes([2]) * 1024 + bytes([5]) * 1024
+    found = cifar10.read("test", [record * 10_000])
+    assert found.images.shape == (10_000, 32, 32, 3)
+    assert found.images[9, 4, 4].tolist() == [1, 2, 5]
+    assert found.labels[0] == 3
+    with pytest.raises(DataError, match="10,000 records"):
+        cifar10.read("test", [record])
 
 
 # -- downloads ---------------------------------------------------------------------------------------------
@@ -132,7 +188,13 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/missing":
             self.send_error(404)
             return
-        body = {"/good": STORED, "/cut": STORED, "/half": STORED[:-30], "/wrong": gzip.compress(b"no")}[self.path]
+        body = {
+            "/all.tar.gz": ARCHIVE,
+            "/good": STORED,
+            "/cut": STORED,
+            "/half": STORED[:-30],
+            "/wrong": gzip.compress(b"no"),
+        }[self.path]
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -159,6 +221,19 @@ def test_missing_files_are_downloaded_once(tmp_path: Path, server: str) -> None:
     assert fetched.path.read_bytes() == STORED
     assert seen[-1] == ("numbers", len(STORED), len(STORED))
     assert fetch(data_file(MISSING), tmp_path / "new") == fetched
+
+
+def test_files_come_out_of_an_archive_that_is_fetched_once(tmp_path: Path, server: str) -> None:
+    def archived(name: str, source: str) -> DataFile:
+        return DataFile(f"folder/{name}", len(CONTENT), hashlib.sha256(CONTENT).hexdigest(), (source,), archived=True)
+
+    assert fetch(archived("numbers", f"{server}/all.tar.gz"), tmp_path).content == CONTENT
+    again = fetch(archived("again", MISSING + "/all.tar.gz"), tmp_path)  # from the copy that is kept
+    assert again == (tmp_path / "folder" / "again", CONTENT)
+    with pytest.raises(DataError, match="is not a tar archive with folder/other"):
+        fetch(archived("other", f"{server}/all.tar.gz"), tmp_path)
+    with pytest.raises(DataError, match="is not a tar archive"):
+        fetch(archived("other", f"{server}/good"), tmp_path)
 
 
 @pytest.mark.parametrize("bad", ["/missing", "/cut", "/half", "/wrong"])

@@ -79,7 +79,7 @@ def test_a_training_learns_and_leaves_checkpoint_records_and_picture(
     make_recipe: MakeRecipe, images: Images, tmp_path: Path
 ) -> None:
     recipe = make_recipe("training.steps=100", "training.validation_every_steps=50")
-    result = train(recipe, tmp_path / "run", images=images)
+    result = train(recipe, tmp_path / "run", source=images)
     validations = [r for r in metrics_of(result.checkpoint.parent) if r["split"] == "validation"]
     assert [r["step"] for r in validations] == [50, 100]
     assert validations[1]["bound"] > validations[0]["bound"] + 1
@@ -107,7 +107,7 @@ def test_the_checkpoint_has_the_best_averaged_weights(
         return Metrics(next(bounds), 0.0, (0.0, 0.0), 0.0)
 
     monkeypatch.setattr("vssm.train.validate", validate)
-    result = train(make_recipe(), tmp_path, images=images)
+    result = train(make_recipe(), tmp_path, source=images)
     assert (result.step, result.bound) == (8, -1.0)
     best = vssm.load(result.checkpoint).state_dict()
     same = [all(torch.equal(best[name], weights[name]) for name in best) for weights in validated]
@@ -125,7 +125,7 @@ def test_averaged_weights_follow_the_trained_ones(make_recipe: MakeRecipe, image
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vssm.train.Trainer", Watched)
-        train(make_recipe("training.ema_decay=0.25", "training.warmup_steps=0"), tmp_path, images=images)
+        train(make_recipe("training.ema_decay=0.25", "training.warmup_steps=0"), tmp_path, source=images)
     state = load_file(tmp_path / "state.safetensors")
     for name, last in weights[-1].items():
         torch.testing.assert_close(state[f"trainer.model.{name}"], last, rtol=0, atol=0)
@@ -138,7 +138,7 @@ def test_training_twice_gives_the_same_bits_and_another_seed_others(
     make_recipe: MakeRecipe, images: Images, tmp_path: Path
 ) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        train(make_recipe(f"training.seed={seed}"), tmp_path / name, images=images)
+        train(make_recipe(f"training.seed={seed}"), tmp_path / name, source=images)
     assert same_training(tmp_path / "a", tmp_path / "b")
     assert not same_training(tmp_path / "a", tmp_path / "c")
 
@@ -147,7 +147,7 @@ def test_a_training_leaves_the_global_generator_alone(make_recipe: MakeRecipe, i
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    train(make_recipe("training.steps=2"), tmp_path, images=images)
+    train(make_recipe("training.steps=2"), tmp_path, source=images)
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -155,8 +155,8 @@ def test_held_out_images_are_not_trained_on(make_recipe: MakeRecipe, images: Ima
     """Blackening the validation images changes the validation bound, and no weight."""
     black = Images(images.images.copy(), images.labels)
     black.images[-20:] = 255
-    train(make_recipe("training.validation_every_steps=12"), tmp_path / "a", images=images)
-    train(make_recipe("training.validation_every_steps=12"), tmp_path / "b", images=black)
+    train(make_recipe("training.validation_every_steps=12"), tmp_path / "a", source=images)
+    train(make_recipe("training.validation_every_steps=12"), tmp_path / "b", source=black)
     assert weights_of(tmp_path / "a") == weights_of(tmp_path / "b")
     assert metrics_of(tmp_path / "a")[-1] != metrics_of(tmp_path / "b")[-1]
 
@@ -167,13 +167,13 @@ def test_held_out_images_are_not_trained_on(make_recipe: MakeRecipe, images: Ima
 def interrupted(recipe: Recipe, folder: Path, images: Images, stops: list[int]) -> None:
     for at in stops:
         with pytest.raises(Stop):
-            train(recipe, folder, images=images, display=StopAt(recipe, at))
-    train(recipe, folder, images=images)
+            train(recipe, folder, source=images, display=StopAt(recipe, at))
+    train(recipe, folder, source=images)
 
 
 @pytest.mark.parametrize("stops", [[1], [5], [3, 4, 9], [12]])
 def test_resumed_is_uninterrupted(make_recipe: MakeRecipe, images: Images, tmp_path: Path, stops: list[int]) -> None:
-    train(make_recipe(), tmp_path / "whole", images=images)
+    train(make_recipe(), tmp_path / "whole", source=images)
     interrupted(make_recipe(EVERY_STEP), tmp_path / "cut", images, stops)
     whole, cut = (load_file(tmp_path / name / "state.safetensors") for name in ("whole", "cut"))
     assert whole.keys() == cut.keys()
@@ -191,7 +191,7 @@ def test_noise_that_goes_on_from_step_to_step_is_caught(
             self._noise = _Endless()
 
     monkeypatch.setattr("vssm.train.Trainer", Endless)
-    train(make_recipe(), tmp_path / "whole", images=images)
+    train(make_recipe(), tmp_path / "whole", source=images)
     interrupted(make_recipe(EVERY_STEP), tmp_path / "cut", images, [5])
     assert not same_training(tmp_path / "whole", tmp_path / "cut")
 
@@ -205,20 +205,20 @@ def test_records_beyond_the_saved_step_are_forgotten(make_recipe: MakeRecipe, im
     """Without any save on the way, a stop leaves records and a checkpoint of steps that are done again."""
     recipe = make_recipe()
     with pytest.raises(Stop):
-        train(recipe, tmp_path / "cut", images=images, display=StopAt(recipe, 11))
+        train(recipe, tmp_path / "cut", source=images, display=StopAt(recipe, 11))
     with (tmp_path / "cut" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 11, "spl')  # cut short in the middle of a line
-    train(recipe, tmp_path / "cut", images=images)
-    train(recipe, tmp_path / "whole", images=images)
+    train(recipe, tmp_path / "cut", source=images)
+    train(recipe, tmp_path / "whole", source=images)
     assert same_training(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_a_damaged_checkpoint_is_made_again(make_recipe: MakeRecipe, images: Images, tmp_path: Path) -> None:
-    train(make_recipe(), tmp_path, images=images)
+    train(make_recipe(), tmp_path, source=images)
     before = weights_of(tmp_path)
     (tmp_path / "best" / "model.safetensors").write_bytes(b"half")
     (tmp_path / ".best.old").mkdir()
-    result = train(make_recipe(), tmp_path, images=images)
+    result = train(make_recipe(), tmp_path, source=images)
     assert weights_of(tmp_path) == before
     assert not (tmp_path / ".best.old").exists()
     assert result.step in (4, 8, 12)
@@ -238,7 +238,7 @@ recipe = parse_toml(TINY, "tiny", sys.argv[3:])
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
-        vssm.train.train(recipe, sys.argv[2], images=make_images(100))
+        vssm.train.train(recipe, sys.argv[2], source=make_images(100))
         os._exit(0)
     print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
@@ -265,7 +265,7 @@ def test_killed_at_random_moments_is_uninterrupted(
     make_recipe: MakeRecipe, images: Images, tmp_path: Path, nursery: subprocess.Popen[str]
 ) -> None:
     started = time.monotonic()
-    train(make_recipe(*KILLED), tmp_path / "whole", images=images)
+    train(make_recipe(*KILLED), tmp_path / "whole", source=images)
     whole_seconds = time.monotonic() - started
     seed = random.SystemRandom().randrange(10**9)
     print(f"moments of seed {seed}")
@@ -300,10 +300,10 @@ def test_asked_to_stop_it_saves_and_goes_on_later(
 
     before = signal.getsignal(number)
     with pytest.raises(StoppedError, match="stopped at step 7"):
-        train(make_recipe(), tmp_path / "cut", images=images, display=Ask(make_recipe()))
+        train(make_recipe(), tmp_path / "cut", source=images, display=Ask(make_recipe()))
     assert signal.getsignal(number) == before
-    train(make_recipe(), tmp_path / "cut", images=images)
-    train(make_recipe(), tmp_path / "whole", images=images)
+    train(make_recipe(), tmp_path / "cut", source=images)
+    train(make_recipe(), tmp_path / "whole", source=images)
     assert same_training(tmp_path / "whole", tmp_path / "cut")
 
 
@@ -323,22 +323,22 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(
 
     monkeypatch.setattr(Trainer, "advance", poisoned)
     with pytest.raises(TrainingError, match=r"no longer finite at step 7.*step 6 .*learning_rate"):
-        train(recipe, tmp_path, images=images)
+        train(recipe, tmp_path, source=images)
     state = load_file(tmp_path / "state.safetensors")
     assert all(tensor.isfinite().all() for tensor in state.values())
     assert vssm.load(tmp_path / "best").generate(num_samples=1).values.shape == (1, 8, 8)
     monkeypatch.undo()
-    train(recipe, tmp_path, images=images)
-    train(make_recipe("training.validation_every_steps=2"), tmp_path.with_name("whole"), images=images)
+    train(recipe, tmp_path, source=images)
+    train(make_recipe("training.validation_every_steps=2"), tmp_path.with_name("whole"), source=images)
     assert same_training(tmp_path, tmp_path.with_name("whole"))
 
 
 def test_another_recipe_is_refused_unless_restarted(make_recipe: MakeRecipe, images: Images, tmp_path: Path) -> None:
-    train(make_recipe(), tmp_path, images=images)
+    train(make_recipe(), tmp_path, source=images)
     other = make_recipe("training.steps=13", "model.decoder.state=8")
     with pytest.raises(TrainingError, match=r"model.decoder was .*training.steps was 12, is 13.*--restart"):
-        train(other, tmp_path, images=images)
-    train(other, tmp_path, images=images, restart=True)
+        train(other, tmp_path, source=images)
+    train(other, tmp_path, source=images, restart=True)
     assert metrics_of(tmp_path)[-1]["step"] == 13
 
 
@@ -346,26 +346,26 @@ def test_another_recipe_is_refused_unless_restarted(make_recipe: MakeRecipe, ima
 def test_a_damaged_state_is_refused(
     make_recipe: MakeRecipe, images: Images, tmp_path: Path, damage: bytes | None
 ) -> None:
-    train(make_recipe(), tmp_path, images=images)
+    train(make_recipe(), tmp_path, source=images)
     path = tmp_path / "state.safetensors"
     path.write_bytes(path.read_bytes()[:-10] if damage is None else damage)
     with pytest.raises(StateFileError, match=r"cannot resume from .*state.safetensors.*--restart"):
-        train(make_recipe(), tmp_path, images=images)
+        train(make_recipe(), tmp_path, source=images)
 
 
 def test_a_folder_of_something_else_is_refused(make_recipe: MakeRecipe, images: Images, tmp_path: Path) -> None:
     (tmp_path / "best").mkdir()
     with pytest.raises(TrainingError, match="has best but no training state"):
-        train(make_recipe(), tmp_path, images=images)
+        train(make_recipe(), tmp_path, source=images)
 
 
 def test_two_trainings_in_one_folder_are_refused(make_recipe: MakeRecipe, images: Images, tmp_path: Path) -> None:
     class Second(TrainingDisplay):
         def step(self, step: int) -> None:
-            train(make_recipe(), tmp_path, images=images)
+            train(make_recipe(), tmp_path, source=images)
 
     with pytest.raises(TrainingError, match="another training is running"):
-        train(make_recipe(), tmp_path, images=images, display=Second(make_recipe()))
+        train(make_recipe(), tmp_path, source=images, display=Second(make_recipe()))
 
 
 @pytest.mark.parametrize(
@@ -383,7 +383,7 @@ def test_data_that_do_not_fit_the_recipe_are_refused(
     make_recipe: MakeRecipe, images: Images, tmp_path: Path, settings: list[str], message: str
 ) -> None:
     with pytest.raises(RecipeError, match=message):
-        train(make_recipe(*settings), tmp_path, images=images)
+        train(make_recipe(*settings), tmp_path, source=images)
 
 
 # -- schedules ---------------------------------------------------------------------------------------------

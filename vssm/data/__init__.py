@@ -3,22 +3,45 @@
 A data set is a list of files (`DataFile`) and a function that reads them. This package knows nothing about
 models or training. To add one, write a module beside `mnist` and register it in `DATASETS`.
 
-    images, labels = vssm.data.load("mnist", "test")
+    images, labels = vssm.data.load_images("mnist", "test")
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
-from vssm.data import mnist
-from vssm.data.dataset import Dataset, Images
+from vssm.data import cifar10, ett, mnist, text
+from vssm.data.dataset import Data, Dataset, Images, Series, Text
 from vssm.data.errors import DataError
 from vssm.data.files import Report, data_folder, fetch
 
-__all__ = ["DATASETS", "DataError", "Dataset", "Images", "Report", "data_folder", "dataset", "download", "load"]
+__all__ = [
+    "DATASETS",
+    "Data",
+    "DataError",
+    "Dataset",
+    "Images",
+    "Report",
+    "Series",
+    "Text",
+    "data_folder",
+    "dataset",
+    "download",
+    "load",
+    "load_images",
+    "load_series",
+    "load_text",
+]
 
-DATASETS: dict[str, Dataset] = {"mnist": mnist.MNIST}
+DATASETS: dict[str, Dataset] = {
+    "mnist": mnist.MNIST,
+    "cifar10": cifar10.CIFAR10,
+    "shakespeare": text.SHAKESPEARE,
+    "etth1": ett.ETTH1,
+}
+Kind = TypeVar("Kind", Images, Text, Series)
 
 
 def dataset(name: str, datasets: Mapping[str, Dataset] | None = None) -> Dataset:
@@ -40,18 +63,40 @@ def download(name: str, folder: Path | None = None, report: Report | None = None
     Raises: DataError when a file cannot be had or is not what it should be.
     """
     root = data_folder() if folder is None else folder
-    files = [file for split in dataset(name).files.values() for file in split]
-    return [fetch(file, root / name, report).path for file in files]
+    chosen = dataset(name)
+    files = dict.fromkeys(file for split in chosen.files.values() for file in split)
+    return [fetch(file, root / chosen.folder, report).path for file in files]
 
 
-def load(name: str, split: str, folder: Path | None = None, report: Report | None = None) -> Images:
-    """Read one split ("train" or "test") of a data set, downloading it first where needed.
+def load(name: str, split: str, folder: Path | None = None, report: Report | None = None) -> Data:
+    """Read one split ("train", "test", some have "validation") of a data set, downloading it first where needed.
 
-    Returns: Images(images uint8 (n, height, width), labels uint8 (n,)).
     Raises: DataError when a file cannot be had or is not what it should be.
     """
     chosen = dataset(name)
     if split not in chosen.files:
         raise DataError(f"{name} has no split {split!r}: choose from {', '.join(chosen.files)}")
     root = data_folder() if folder is None else folder
-    return chosen.read([fetch(file, root / name, report).content for file in chosen.files[split]])
+    contents = [fetch(file, root / chosen.folder, report).content for file in chosen.files[split]]
+    return chosen.read(split, contents)
+
+
+def load_images(name: str, split: str, folder: Path | None = None, report: Report | None = None) -> Images:
+    """`load` for data sets of images: uint8 (n, height, width[, 3]) and labels uint8 (n,)."""
+    return _only(Images, load(name, split, folder, report), name)
+
+
+def load_text(name: str, split: str, folder: Path | None = None, report: Report | None = None) -> Text:
+    """`load` for text: uint8 (n,)."""
+    return _only(Text, load(name, split, folder, report), name)
+
+
+def load_series(name: str, split: str, folder: Path | None = None, report: Report | None = None) -> Series:
+    """`load` for series: float32 (n, channels) and the channels' names."""
+    return _only(Series, load(name, split, folder, report), name)
+
+
+def _only(kind: type[Kind], loaded: Data, name: str) -> Kind:
+    if not isinstance(loaded, kind):
+        raise DataError(f"{name} is a data set of {type(loaded).__name__.lower()}, not of {kind.__name__.lower()}")
+    return loaded

@@ -1,7 +1,8 @@
 """One file with a known checksum: found locally, or downloaded into place from the first source that works.
 
-A file lies under its own name or gzipped with `.gz` behind it. It appears under its final name only after its
-checksum was found right, so an interrupted download leaves nothing that could be mistaken for data.
+A file lies under its own name or gzipped with `.gz` behind it; a source may be a tar archive that has it inside. It
+appears under its final name only after its checksum was found right, so an interrupted download leaves nothing that
+could be mistaken for data.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable
@@ -24,16 +26,21 @@ from vssm.data.errors import DataError
 Report = Callable[[str, int, int], None]  # (file name, bytes so far, bytes in all; 0 when unknown)
 
 _TIMEOUT_SECONDS = 20.0
+_GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file: its name, its size in bytes and sha256 (both uncompressed), and addresses of gzipped copies."""
+    """A file: its name, its size in bytes and sha256 (both uncompressed), and addresses of copies, gzipped or not.
+
+    `archived` files lie under their name in the tar archives that the addresses name.
+    """
 
     name: str
     size: int
     sha256: str
     sources: tuple[str, ...]
+    archived: bool = False
 
 
 class Fetched(NamedTuple):
@@ -82,7 +89,7 @@ def _verified(file: DataFile, stored: bytes) -> bytes:
 
 
 def _uncompressed(stored: bytes) -> bytes:
-    if not stored.startswith(b"\x1f\x8b"):
+    if not stored.startswith(_GZIP):
         return stored
     try:
         return gzip.decompress(stored)
@@ -96,14 +103,15 @@ def _download(file: DataFile, folder: Path, report: Report | None) -> Fetched:
     failures = []
     for url in file.sources:
         try:
-            stored = _read_url(url, file.name, report)
+            stored = _member(file, url, folder, report) if file.archived else _read_url(url, file.name, report)
             content = _verified(file, stored)
         except httpx.HTTPError as error:
             failures.append(f"{url}: {_reason(error)}")
         except DataError as error:
             failures.append(f"{url}: what it sent {error}")
         else:
-            return Fetched(_store(folder / f"{file.name}.gz", stored), content)
+            suffix = ".gz" if stored.startswith(_GZIP) else ""
+            return Fetched(_store(folder / f"{file.name}{suffix}", stored), content)
     tried = "".join(f"\n  {failure}" for failure in failures)
     raise DataError(
         f"cannot download {file.name}:{tried}\nCheck the network, or put a copy at {folder / file.name}.gz, "
@@ -128,6 +136,20 @@ def _read_url(url: str, name: str, report: Report | None) -> bytes:
             if report is not None:
                 report(name, response.num_bytes_downloaded, total)
     return b"".join(parts)
+
+
+def _member(file: DataFile, url: str, folder: Path, report: Report | None) -> bytes:
+    """A file inside an archive, which is kept, since other files come from it too."""
+    archive = folder / url.rsplit("/", 1)[-1]
+    if not archive.exists():
+        _store(archive, _read_url(url, archive.name, report))
+    try:
+        with tarfile.open(archive) as tar:
+            member = tar.extractfile(file.name)
+            return member.read() if member else b""
+    except (KeyError, tarfile.TarError, EOFError, zlib.error) as error:
+        archive.unlink()
+        raise DataError(f"is not a tar archive with {file.name}: {error}") from error
 
 
 def _store(path: Path, stored: bytes) -> Path:

@@ -22,7 +22,7 @@ def _file(name: str, size: int, sha256: str) -> DataFile:
     return DataFile(name, size, sha256, tuple(f"{mirror}{name}.gz" for mirror in _MIRRORS))
 
 
-def read(contents: list[bytes]) -> Images:
+def read(split: str, contents: list[bytes]) -> Images:
     """Read the raw bytes of an images file and a labels file."""
     images, labels = (read_idx(content) for content in contents)
     if images.ndim != 3 or labels.shape != images.shape[:1]:
@@ -33,6 +33,7 @@ def read(contents: list[bytes]) -> Images:
 MNIST = Dataset(
     title="MNIST handwritten digits, 60,000 training and 10,000 test images of 28 x 28",
     licence="CC BY-SA 3.0",
+    folder="mnist",
     files={
         "train": (
             _file(

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from vssm.baselines.build import build
-from vssm.batches import Batches, derive_seed
+from vssm.batches import derive_seed
+from vssm.examples import Source
 from vssm.recipe import Recipe, TrainingSettings
 
 _BETA1 = 0.9
@@ -47,7 +48,7 @@ def kl_weight(step: int, settings: TrainingSettings) -> float:
 class Trainer:
     """A model, its averaged copy and its optimiser, `step` steps into a recipe."""
 
-    def __init__(self, recipe: Recipe, batches: Batches, device: str = "cpu") -> None:
+    def __init__(self, recipe: Recipe, batches: Source, device: str = "cpu") -> None:
         self.settings, self.device, self.step = recipe.training, device, 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(self.settings.seed, "initialisation"))

@@ -103,11 +103,11 @@ def test_a_recipe_says_the_family(family: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_same_loop_trains_it(family: str, tmp_path: Path) -> None:
     recipe = parse_toml(RECIPE.format(family=family, more=MORE[family]))
-    result = train(recipe, tmp_path / "whole", images=make_images(100))
+    result = train(recipe, tmp_path / "whole", source=make_images(100))
     model = baselines.load(result.checkpoint)
     assert model.config == recipe.model
     assert result.bound > -64 * 0.69 * 0.8  # nats of 64 even bits, less a fifth
-    again = train(recipe, tmp_path / "again", images=make_images(100))
+    again = train(recipe, tmp_path / "again", source=make_images(100))
     assert again.bound == result.bound
 
 
