@@ -68,7 +68,7 @@ def test_text_is_measured_in_windows_side_by_side() -> None:
 
 def test_series_are_normalised_by_their_first_steps() -> None:
     random = np.random.default_rng(0)
-    values = np.float32(5.0 + 3.0 * random.standard_normal((300, 2)).cumsum(0))
+    values = (5.0 + 3.0 * random.standard_normal((300, 2)).cumsum(0)).astype(np.float32)
     model = parse_toml(SERIES).model
     x = measured_with(model, Series(values, ("a", "b")), None, 0)
     assert torch.allclose(x[:, :8].mean(1), torch.zeros(len(x), 2), atol=1e-4)

@@ -1,4 +1,4 @@
-"""tinyshakespeare: 1.1 MB of Shakespeare's plays in one file (public domain), as Karpathy put it together for char-rnn."""
+"""tinyshakespeare: 1.1 MB of Shakespeare's plays in one file, as Karpathy put it together for char-rnn."""
 
 from __future__ import annotations
 
