@@ -34,11 +34,21 @@ class Gaussian(Config):
 
 
 class GaussianLevel(Config):
-    """`size` normal latents a step; the prior is N(0, I), or depends on the level below."""
+    """`size` normal latents a step; the prior is N(0, I), or depends on the level below.
+
+    With `couplings` the prior is a coupling flow of a normal instead (`vssm.flow`), still parallel in time.
+    """
 
     kind: Literal["gaussian"] = "gaussian"
     size: Width
     layers: Layers = 2
+    couplings: int = Field(default=0, ge=0, le=64, exclude_if=lambda v: v == 0)
+
+    @model_validator(mode="after")
+    def _halves(self) -> GaussianLevel:
+        if self.couplings and self.size % 2:
+            raise ValueError("a level with couplings needs an even size")
+        return self
 
 
 class CategoricalLevel(Config):

@@ -20,15 +20,17 @@ from torch.nn import functional as F
 
 from vssm import config
 from vssm.exact import exact_exp
+from vssm.flow import Flow, moments
 from vssm.noise import Kind
 from vssm.ssm import MLP
-
-LOG_SCALE_LIMIT = 8.0
 
 
 @dataclass(frozen=True)
 class Draw:
-    """z (B, T, Z) with, where a posterior made it, KL(q || p) and log q(z) - log p(z), both (B, T) in nats."""
+    """z (B, T, Z) with, where a posterior made it, KL(q || p) and log q(z) - log p(z), both (B, T) in nats.
+
+    Under a flow the KL has no closed form: it is the log ratio, whose mean it is.
+    """
 
     z: Tensor
     kl: Tensor
@@ -59,31 +61,38 @@ def _with(e: Tensor, d: Tensor | None) -> Tensor:
 
 
 class GaussianLatent(Latent):
-    """Diagonal Gaussians; the lowest level's prior is N(0, I)."""
+    """Diagonal Gaussians; the lowest level's prior is N(0, I). With couplings, a flow of either."""
 
     noise_kind: Kind = "normal"
 
-    def __init__(self, size: int, encoder_width: int, decoder_width: int, lowest: bool) -> None:
+    def __init__(self, level: config.GaussianLevel, encoder_width: int, decoder_width: int, lowest: bool) -> None:
         super().__init__()
-        self.size = size
+        size = self.size = level.size
         below = 0 if lowest else decoder_width
         self.posterior_net = MLP(encoder_width + below, encoder_width, 2 * size, gain=0.1)
         self.prior_net = None if lowest else MLP(decoder_width, decoder_width // 2, 2 * size, gain=0.1)
+        self.flow = Flow(size, level.couplings, below, decoder_width // 2) if level.couplings else None
 
     def prior(self, d: Tensor | None, noise: Tensor) -> Tensor:
+        base = noise if self.flow is None else self.flow(noise, d)
         if self.prior_net is None or d is None:
-            return noise
-        mean, log_scale = _moments(self.prior_net(d))
-        return mean + exact_exp(log_scale) * noise
+            return base
+        mean, log_scale = moments(self.prior_net(d))
+        return mean + exact_exp(log_scale) * base
 
     def posterior(self, e: Tensor, d: Tensor | None, noise: Tensor) -> Draw:
-        mean, log_scale = _moments(self.posterior_net(_with(e, d)))
+        mean, log_scale = moments(self.posterior_net(_with(e, d)))
         scale = exact_exp(log_scale)
         z = mean + scale * noise
         if self.prior_net is None or d is None:
             prior_mean = prior_log_scale = torch.zeros_like(mean)
         else:
-            prior_mean, prior_log_scale = _moments(self.prior_net(d))
+            prior_mean, prior_log_scale = moments(self.prior_net(d))
+        if self.flow is not None:
+            base, log_scales = self.flow.inverse((z - prior_mean) * exact_exp(-prior_log_scale), d)
+            log_ratio = prior_log_scale - log_scale + 0.5 * (base * base - noise * noise)
+            one_draw = log_ratio.sum(-1) + log_scales
+            return Draw(z, one_draw, one_draw)
         precision = exact_exp(-2.0 * prior_log_scale)
         ratio = prior_log_scale - log_scale
         kl = ratio + 0.5 * (precision * (scale * scale + (mean - prior_mean) ** 2) - 1.0)
@@ -92,11 +101,6 @@ class GaussianLatent(Latent):
 
     def draw_noise(self, shape: tuple[int, int], like: Tensor, generator: torch.Generator | None) -> Tensor:
         return torch.randn(*shape, self.size, generator=generator, dtype=like.dtype, device=like.device)
-
-
-def _moments(params: Tensor) -> tuple[Tensor, Tensor]:
-    mean, log_scale = params.chunk(2, dim=-1)
-    return mean, log_scale.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT)
 
 
 class CategoricalLatent(Latent):
@@ -145,7 +149,7 @@ class CategoricalLatent(Latent):
 def build_latent(level: config.Level, encoder_width: int, decoder_width: int, lowest: bool) -> Latent:
     """The latent level that a config asks for."""
     match level:
-        case config.GaussianLevel(size=size):
-            return GaussianLatent(size, encoder_width, decoder_width, lowest)
+        case config.GaussianLevel():
+            return GaussianLatent(level, encoder_width, decoder_width, lowest)
         case config.CategoricalLevel():
             return CategoricalLatent(level, encoder_width, decoder_width, lowest)

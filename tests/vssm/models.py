@@ -5,6 +5,7 @@ import torch
 from vssm import VSSM, ModelConfig
 
 GAUSSIAN = {"kind": "gaussian", "size": 5, "layers": 1}
+FLOW = {"kind": "gaussian", "size": 6, "layers": 1, "couplings": 3}
 CATEGORICAL = {"kind": "categorical", "groups": 2, "classes": 4, "layers": 1}
 CAUSAL = {"kind": "causal", "width": 16, "state": 6, "layers": 2, "sees_noise": True}
 DECODER = {"width": 16, "state": 6}
@@ -14,6 +15,7 @@ KINDS = {
     "pixels": {"size": 1, "observation": {"kind": "bernoulli"}, "levels": [GAUSSIAN]},
     "levels": {"size": 3, "observation": {"kind": "categorical", "classes": 6}, "levels": [CATEGORICAL, GAUSSIAN]},
     "paper": {"size": 1, "observation": {"kind": "categorical", "classes": 9}, "levels": [CATEGORICAL]},
+    "flow": {"size": 7, "observation": {"kind": "bernoulli"}, "levels": [FLOW, FLOW]},
     "series": {"size": 2, "observation": {"kind": "gaussian"}, "levels": [GAUSSIAN]},
 }
 

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from vssm.compiled import kernels
 from vssm.compiled.tile import HEIGHT, Floats, pack, pad
-from vssm.latents import LOG_SCALE_LIMIT, CategoricalLatent, GaussianLatent
+from vssm.flow import LOG_SCALE_LIMIT, Flow, given
+from vssm.latents import CategoricalLatent, GaussianLatent
 from vssm.parallel import even_cuts, in_parts, over_threads, thread_count
 from vssm.ssm import MLP, Block, Stack
 
@@ -43,6 +44,7 @@ class CompiledNetworks:
         self._inject = [pack_linear(level.inject) for level in model.levels]
         self._stacks = [_blocks(level.stack) for level in model.levels]
         self._priors = [_mlp(getattr(level.latent, "prior_net", None)) for level in model.levels]
+        self._flows = [_couplings(getattr(level.latent, "flow", None)) for level in model.levels]
         self._posteriors = [_mlp(getattr(level.latent, "posterior_net", None)) for level in model.levels]
         self._head = _mlp(model.observation.head)
 
@@ -54,10 +56,11 @@ class CompiledNetworks:
     def prior(self, k: int, d: Tensor | None, noise: Tensor) -> Tensor:
         """z (B, T, Z) of level k from the prior and base noise (B, T, Z)."""
         latent = self._model.levels[k].latent
-        layer = self._priors[k]
+        layer, flow = self._priors[k], self._flows[k]
+        base = _flow(flow, d, noise) if flow else latent.prior(None, noise)
         if layer is None or d is None:
-            return latent.prior(None, noise)
-        return _gaussian(_map(kernels.mlp, _rows(d), layer), noise)
+            return base
+        return _gaussian(_map(kernels.mlp, _rows(d), layer), base)
 
     def posterior(self, k: int, e: Tensor, d: Tensor | None, noise: Tensor) -> Tensor:
         """z (B, T, Z) of level k from the posterior and base noise (B, T, Z)."""
@@ -121,6 +124,10 @@ def _mlp(module: nn.Module | None) -> Layer | None:
     return _norm(norm), pack_linear(cast(nn.Linear, hidden)), pack_linear(cast(nn.Linear, last))
 
 
+def _couplings(flow: Flow | None) -> list[Layer]:
+    return [] if flow is None else [cast(Layer, _mlp(net)) for net in flow.nets]
+
+
 def _blocks(stack: Stack) -> list[Layer]:
     return [pack_block(block) for block in stack.blocks]
 
@@ -173,6 +180,14 @@ def _gaussian(params: Floats, noise: Tensor) -> Tensor:
     z = np.empty_like(eps)
     _run(kernels.moments, len(z), params, LOG_SCALE_LIMIT, eps, z)
     return torch.from_numpy(z).view(noise.shape)
+
+
+def _flow(layers: list[Layer], d: Tensor | None, noise: Tensor) -> Tensor:
+    """See `Flow.forward`."""
+    a, b = noise.chunk(2, dim=-1)
+    for layer in layers:
+        a, b = _gaussian(_map(kernels.mlp, _rows(given(a, d)), layer), b), a
+    return torch.cat([a, b], dim=-1)
 
 
 def _stack(layers: list[Layer], x: Tensor, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:

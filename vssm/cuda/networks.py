@@ -25,7 +25,8 @@ from vssm.cuda import INTERPRETED
 from vssm.cuda.graphs import STEPS, Function, Graphs, Tensors
 from vssm.cuda.linear import Norm, Packed, Precision, gated, latent, linear, pack
 from vssm.cuda.recurrence import planar_recurrence
-from vssm.latents import LOG_SCALE_LIMIT, CategoricalLatent, GaussianLatent
+from vssm.flow import LOG_SCALE_LIMIT, Flow, given
+from vssm.latents import CategoricalLatent, GaussianLatent
 from vssm.ssm import MLP, Block, Stack
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class TritonNetworks:
         self._inject = [self._linear(level.inject) for level in model.levels]
         self._stacks = [self._blocks(level.stack) for level in model.levels]
         self._priors = [self._mlp(getattr(level.latent, "prior_net", None), 2) for level in model.levels]
+        self._flows = [self._couplings(getattr(level.latent, "flow", None)) for level in model.levels]
         self._posteriors = [
             self._mlp(cast(MLP, level.latent.posterior_net), 2 if isinstance(level.latent, GaussianLatent) else 1)
             for level in model.levels
@@ -78,10 +80,11 @@ class TritonNetworks:
 
     def prior(self, k: int, d: Tensor | None, noise: Tensor) -> Tensor:
         """z (B, T, Z) of level k from the prior and base noise (B, T, Z)."""
-        layer = self._priors[k]
+        layer, flow = self._priors[k], self._flows[k]
+        base = self._flow(flow, d, noise) if flow else self._model.levels[k].latent.prior(None, noise)
         if layer is None or d is None:
-            return self._model.levels[k].latent.prior(None, noise)
-        return latent(layer.last, self._hidden(layer, d), noise, LOG_SCALE_LIMIT)
+            return base
+        return latent(layer.last, self._hidden(layer, d), base, LOG_SCALE_LIMIT)
 
     def posterior(self, k: int, e: Tensor, d: Tensor | None, noise: Tensor) -> Tensor:
         """z (B, T, Z) of level k from the posterior and base noise (B, T, Z)."""
@@ -113,6 +116,13 @@ class TritonNetworks:
     def _hidden(self, layer: _MLP, x: Tensor) -> Tensor:
         return linear(layer.hidden, x, norm=layer.norm, activate=True, dtype=self._stream)
 
+    def _flow(self, layers: list[_MLP], d: Tensor | None, noise: Tensor) -> Tensor:
+        """See `Flow.forward`."""
+        a, b = (half.contiguous() for half in noise.chunk(2, dim=-1))
+        for layer in layers:
+            a, b = latent(layer.last, self._hidden(layer, given(a, d)), b, LOG_SCALE_LIMIT), a
+        return torch.cat([a, b], dim=-1)
+
     def _stack(self, blocks: list[_Block], x: Tensor, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         after = torch.empty_like(state)
         for k, block in enumerate(blocks):
@@ -143,6 +153,9 @@ class TritonNetworks:
             self._linear(cast(nn.Linear, hidden)),
             self._linear(cast(nn.Linear, last), parts),
         )
+
+    def _couplings(self, flow: Flow | None) -> list[_MLP]:
+        return [] if flow is None else [cast(_MLP, self._mlp(net, 2)) for net in flow.nets]
 
     def _blocks(self, stack: Stack) -> list[_Block]:
         return [self._pack_block(block) for block in stack.blocks]
