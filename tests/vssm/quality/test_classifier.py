@@ -32,7 +32,8 @@ def test_it_learns_binary_images(images: Images) -> None:
     drawn = binary(images.images, 3)
     assert classifier.accuracy(drawn, images.labels) > 0.95
     features, probabilities = classifier.features(drawn), classifier.probabilities(drawn)
-    assert (features.shape, features.dtype) == ((100, 6), np.float64)
+    assert features.shape == (100, 6)
+    assert features.dtype == np.float64
     assert probabilities.shape == (100, 2)
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-6)
 
