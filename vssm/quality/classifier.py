@@ -120,16 +120,17 @@ def cached(
 
     One of other settings, images or labels is another file, so none is ever used for the wrong data.
     """
+    classes = int(labels.max()) + 1
     document = {
         "format_version": FORMAT_VERSION,
         "settings": settings.model_dump(mode="json"),
         "shape": list(images.shape[1:]),
-        "classes": int(labels.max()) + 1,
+        "classes": classes,
         "data_sha256": hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest(),
     }
     key = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
     path = folder / f"classifier-{key}"
-    network = _network(settings, images.shape[1:], document["classes"])
+    network = _network(settings, images.shape[1:], classes)
     if _read(path, document, network):
         return Classifier(settings, images.shape[1:], network)
     classifier = train(images, labels, settings, report)
@@ -164,7 +165,7 @@ def _network(settings: ClassifierSettings, shape: tuple[int, ...], classes: int)
     if min(height, width) < 1:
         raise ValueError(f"images of {shape[0]} x {shape[1]} are too small for {stages} stages that halve them")
     with torch.random.fork_rng(devices=[]):  # torch draws first weights from the global generator only
-        torch.random.default_generator.manual_seed(derive_seed(settings.seed, "classifier weights"))
+        torch.default_generator.manual_seed(derive_seed(settings.seed, "classifier weights"))
         layers: list[nn.Module] = []
         channels = 3 if len(shape) == 3 else 1
         for out in settings.widths:
