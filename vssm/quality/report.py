@@ -1,7 +1,9 @@
 """The sample quality of one set of images against real ones, and what the same figures are for real images.
 
-measure(samples, test, classifier)         a model's row of the table
-floor(train, test, classifier, 10_000)     what perfect looks like, with as many images
+`measure(samples, test, classifier)` is a model's row of the table; `floor(train, test, classifier, 10_000)` is what a
+perfect model's row looks like with as many images. Read the figures together: images far from all data can fall among
+one class and keep some precision, but then recall is near 0 and the Frechet distance large. The time is quadratic in
+the number of images.
 """
 
 from __future__ import annotations
