@@ -1,19 +1,22 @@
-"""Pictures: sequences as images, images in a grid, a grid as PNG. Nothing here knows about models."""
+"""Pictures: sequences as images, images in a grid, grids side by side, PNG. Nothing here knows about models."""
 
 from __future__ import annotations
 
 import io
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 Pixels = NDArray[np.uint8]
 
 _GAP = 2
 _BACKGROUND = 96
+_MARGIN = 12
+_TITLE = 16  # height of the letters, in pixels
 
 
 def as_images(values: NDArray[Any], height: int, width: int, channels: int = 1) -> Pixels:
@@ -49,3 +52,25 @@ def png(image: Pixels, scale: int = 1) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(enlarged).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
+
+
+def side_by_side(grids: Mapping[str, Pixels], scale: int = 2) -> bytes:
+    """Put grids uint8 (height, width[, 3]) beside each other, each under its name, and encode them as PNG.
+
+    Every pixel of a grid becomes a square of `scale` pixels; grey and coloured grids may be mixed.
+    Raises: ValueError when there is no grid.
+    """
+    if not grids:
+        raise ValueError("no grids: at least one is needed")
+    font = ImageFont.load_default(_TITLE)
+    panels = {name: Image.fromarray(sheet.repeat(scale, 0).repeat(scale, 1)) for name, sheet in grids.items()}
+    widths = [max(panel.width, math.ceil(font.getlength(name))) for name, panel in panels.items()]
+    top = 2 * _MARGIN + _TITLE
+    height = top + max(panel.height for panel in panels.values()) + _MARGIN
+    canvas = Image.new("RGB", (sum(widths) + _MARGIN * (len(widths) + 1), height), "white")
+    draw, left = ImageDraw.Draw(canvas), _MARGIN
+    for (name, panel), width in zip(panels.items(), widths, strict=True):
+        draw.text((left, _MARGIN), name, "black", font)
+        canvas.paste(panel, (left, top))
+        left += width + _MARGIN
+    return png(np.asarray(canvas))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vssm.pictures import as_images, grid, png
+from vssm.pictures import as_images, grid, png, side_by_side
 
 
 def test_sequences_become_images_row_by_row() -> None:
@@ -42,3 +42,19 @@ def test_png_reads_back(colour: tuple[int, ...]) -> None:
     read = np.asarray(Image.open(io.BytesIO(png(image, scale=3))))
     assert read.shape == (18, 27, *colour)
     np.testing.assert_array_equal(read[1::3, 1::3], image)
+
+
+def test_grids_stand_side_by_side_under_their_names() -> None:
+    random = np.random.default_rng(0)
+    grey, colour = random.integers(0, 200, (20, 90)), random.integers(0, 200, (30, 40, 3))
+    sheets = {"a rival": grey.astype(np.uint8), "VSSM": colour.astype(np.uint8)}
+    read = np.asarray(Image.open(io.BytesIO(side_by_side(sheets, scale=1))))
+    assert read.shape[2] == 3
+    np.testing.assert_array_equal(read[40:60, 12:102], np.repeat(grey[:, :, None], 3, 2))
+    left = 12 + 90 + 12
+    np.testing.assert_array_equal(read[40:70, left : left + 40], colour)
+    assert (read[12:36, 12:102] < 128).any(), "the first has no title"
+    assert (read[12:36, left:] < 128).any(), "the second has no title"
+    assert (read[:12] == 255).all(), "the margin is not empty"
+    with pytest.raises(ValueError, match="no grids"):
+        side_by_side({})
