@@ -33,6 +33,26 @@ class Gaussian(Config):
     kind: Literal["gaussian"] = "gaussian"
 
 
+class LogisticMixture(Config):
+    """Pixels of 1 or 3 channels, each value a level 0..levels-1: a discretised mixture of logistic distributions.
+
+    A step holds whole pixels: red, green and blue of the first, then of the second. Green depends linearly on red, blue
+    on both; with `context` every pixel also depends linearly on the one before it in the step.
+    """
+
+    kind: Literal["logistic_mixture"] = "logistic_mixture"
+    components: int = Field(default=5, ge=1, le=64)
+    channels: Literal[1, 3] = 3
+    levels: int = Field(default=256, ge=2, le=256)
+    context: bool = True
+
+
+class StudentT(Config):
+    """Each value a real number with heavy tails; the degrees of freedom are learned per channel."""
+
+    kind: Literal["student_t"] = "student_t"
+
+
 class GaussianLevel(Config):
     """`size` normal latents a step; the prior is N(0, I), or depends on the level below.
 
@@ -98,7 +118,7 @@ class Image(Config):
 
 
 Level = Annotated[GaussianLevel | CategoricalLevel, Field(discriminator="kind")]
-Observation = Annotated[Bernoulli | Categorical | Gaussian, Field(discriminator="kind")]
+Observation = Annotated[Bernoulli | Categorical | Gaussian | LogisticMixture | StudentT, Field(discriminator="kind")]
 
 
 class SequenceConfig(Config):
@@ -117,6 +137,12 @@ class SequenceConfig(Config):
         image = self.image
         if image and image.height * image.width * image.channels != self.length * self.size:
             raise ValueError("image height x width x channels must equal length x size")
+        if isinstance(self.observation, LogisticMixture):
+            channels = self.observation.channels
+            if self.size % channels:
+                raise ValueError(f"a step of size {self.size} does not hold whole pixels of {channels} channels")
+            if image and image.channels != channels:
+                raise ValueError(f"image has {image.channels} channels, its observation {channels}: make them equal")
         if (self.modality == "image") != (image is not None):
             raise ValueError("image is given exactly when modality is 'image'")
         if self.modality == "text" and (self.size != 1 or self.observation.kind != "categorical"):

@@ -19,10 +19,10 @@ class _Exp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         wide = x.double().clamp(-80.0, 80.0)
-        power = torch.round(wide * (1.0 / _LN2))
-        rest = wide - power * _LN2
-        total = torch.full_like(rest, _TAYLOR[-1])
-        for c in _TAYLOR[-2::-1]:
+        power = torch.round(wide * (1.0 / LN2))
+        rest = wide - power * LN2
+        total = torch.full_like(rest, TAYLOR[-1])
+        for c in TAYLOR[-2::-1]:
             total = total * rest + c
         two_to_power = ((power.to(torch.int64) + 1023) << 52).view(torch.float64)
         result = (total * two_to_power).to(x.dtype)
@@ -36,5 +36,5 @@ class _Exp(torch.autograd.Function):
         return gradient
 
 
-_LN2 = math.log(2.0)
-_TAYLOR = tuple(1.0 / math.factorial(k) for k in range(14))
+LN2 = math.log(2.0)
+TAYLOR = tuple(1.0 / math.factorial(k) for k in range(14))

@@ -116,7 +116,7 @@ class VSSM(nn.Module):
         return e
 
     def decode(self, z: Sequence[Tensor]) -> Tensor:
-        """Parameters (B, T, size, P) of p(x | z) for latents of all levels, from the start of the sequence."""
+        """Parameters (B, T, *params_shape) of p(x | z) for latents of all levels, from the start of the sequence."""
         d: Tensor | None = None
         for level, z_k in zip(self.levels, z, strict=True):
             d, _ = level.decode(z_k, d, level.stack.start(z_k.shape[0], z_k))

@@ -49,7 +49,7 @@ class Networks(Protocol):
         """Features (B, T, D) after level k, and the state of its stack."""
 
     def params(self, d: Tensor) -> Tensor:
-        """(B, T, size, P)."""
+        """(B, T, *params_shape), see `vssm.observations`."""
 
     def run(
         self, name: Hashable, function: Function, inputs: dict[str, Tensor], steps: int, timed: Collection[str]

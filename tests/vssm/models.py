@@ -16,6 +16,8 @@ KINDS = {
     "levels": {"size": 3, "observation": {"kind": "categorical", "classes": 6}, "levels": [CATEGORICAL, GAUSSIAN]},
     "paper": {"size": 1, "observation": {"kind": "categorical", "classes": 9}, "levels": [CATEGORICAL]},
     "flow": {"size": 7, "observation": {"kind": "bernoulli"}, "levels": [FLOW, FLOW]},
+    "rgb": {"size": 12, "observation": {"kind": "logistic_mixture", "components": 3}, "levels": [GAUSSIAN]},
+    "tails": {"size": 3, "observation": {"kind": "student_t"}, "levels": [GAUSSIAN]},
     "series": {"size": 2, "observation": {"kind": "gaussian"}, "levels": [GAUSSIAN]},
 }
 

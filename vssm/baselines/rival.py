@@ -75,7 +75,7 @@ class Rival(nn.Module, ABC):
         return inputs
 
     def params(self, features: Tensor) -> Tensor:
-        """Parameters (B, T, size, P) of p(x_t | x_{<t}) from features (B, T, W)."""
+        """Parameters (B, T, *params_shape) of p(x_t | x_{<t}) from features (B, T, W)."""
         return self.observation.params(features)
 
     def log_prob(self, x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ shared in any way. Weights are read when it is made. Knows nothing of seeds, win
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -83,14 +84,13 @@ class CompiledNetworks:
         return _stack(self._stacks[k], d, state, last)
 
     def params(self, d: Tensor) -> Tensor:
-        """Parameters (B, T, size, P) of p(x | z)."""
+        """Parameters (B, T, *params_shape) of p(x | z)."""
         observation = self._model.observation
         if self._head is None:
             return observation.params(d)
         kernel = kernels.mlp if isinstance(observation.head, MLP) else kernels.linear
-        out_size = observation.size * observation.params_each
-        out = _tensor(_map(kernel, _rows(d), self._head), d, out_size)
-        return out.view(*out.shape[:-1], observation.size, observation.params_each)
+        out_size = math.prod(observation.params_shape)
+        return observation.shaped(_tensor(_map(kernel, _rows(d), self._head), d, out_size))
 
     def run(self, name: object, function: Any, inputs: dict[str, Tensor], steps: int, timed: object) -> Any:
         """`function(inputs, steps)`: nothing to gain from a graph."""

@@ -113,27 +113,27 @@ def _transform(kind, u, other):  # type: ignore[no-untyped-def]
         for i in range(_BLOCKS):
             q = u[i] - 0.5
             r = 0.180625 - q * q
-            other[i] = q * _polynomial(r, AS241_A) / _polynomial(r, AS241_B)
+            other[i] = q * polynomial(r, AS241_A) / polynomial(r, AS241_B)
         for i in range(_BLOCKS):
             q = u[i] - 0.5
             u[i] = other[i] if abs(q) <= 0.425 else _tail(u[i], q)
     elif kind == 2:
         for i in range(_BLOCKS):
-            u[i] = _log(u[i]) - _log(1.0 - u[i])
+            u[i] = log_positive(u[i]) - log_positive(1.0 - u[i])
     else:
         for i in range(_BLOCKS):
-            u[i] = -_log(-_log(u[i]))
+            u[i] = -log_positive(-log_positive(u[i]))
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _tail(u, q):  # type: ignore[no-untyped-def]
-    t = math.sqrt(-_log(u if q < 0 else 1.0 - u)) - 1.6
-    tail = _polynomial(t, AS241_C) / _polynomial(t, AS241_D)
+    t = math.sqrt(-log_positive(u if q < 0 else 1.0 - u)) - 1.6
+    tail = polynomial(t, AS241_C) / polynomial(t, AS241_D)
     return -tail if q < 0 else tail
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _log(x):  # type: ignore[no-untyped-def]
+def log_positive(x):  # type: ignore[no-untyped-def]
     """`vssm.noise.exact_log`; exponent and mantissa taken from the bits, since x is a positive normal number."""
     bits = np.float64(x).view(np.int64)
     mantissa = np.int64((bits & 0x000FFFFFFFFFFFFF) | 0x3FE0000000000000).view(np.float64)
@@ -141,11 +141,11 @@ def _log(x):  # type: ignore[no-untyped-def]
     mantissa = mantissa * 2.0 if small else mantissa
     power = np.float64(bits >> 52) - (1023.0 if small else 1022.0)
     s = (mantissa - 1.0) / (mantissa + 1.0)
-    return power * LN2 + 2.0 * (s * _polynomial(s * s, ATANH))
+    return power * LN2 + 2.0 * (s * polynomial(s * s, ATANH))
 
 
 @numba.njit(cache=True, nogil=True)
-def _polynomial(x, coefficients):  # type: ignore[no-untyped-def]
+def polynomial(x, coefficients):  # type: ignore[no-untyped-def]
     total = coefficients[-1]
     for k in range(len(coefficients) - 2, -1, -1):
         total = total * x + coefficients[k]

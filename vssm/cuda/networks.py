@@ -101,11 +101,11 @@ class TritonNetworks:
         return self._stack(self._stacks[k], linear(self._inject[k], z, add=d), state, last)
 
     def params(self, d: Tensor) -> Tensor:
-        """Parameters (B, T, size, P) of p(x | z)."""
+        """Parameters (B, T, *params_shape) of p(x | z)."""
         head, observation = self._head, self._model.observation
         assert head is not None
         out = linear(head.last, self._hidden(head, d)) if isinstance(head, _MLP) else linear(head, d)
-        return out.view(*d.shape[:-1], observation.size, observation.params_each)
+        return observation.shaped(out)
 
     def run(self, name: Hashable, function: Function, inputs: Tensors, steps: int, timed: Collection[str]) -> Tensors:
         """`function(inputs, steps)` from a CUDA graph, see `Graphs.run`."""
