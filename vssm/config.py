@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 Width = Annotated[int, Field(ge=1, le=16384)]
 Layers = Annotated[int, Field(ge=0, le=256)]
@@ -100,6 +107,16 @@ class SequenceConfig(Config):
     size: Width
     image: Image | None = None
     observation: Observation
+    scaling: Literal["none", "prefix"] = Field(
+        default="none",
+        description="prefix: each channel normalised by mean and standard deviation of the prefix it begins with",
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_before_scaling(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a scaling of "none": configs, and so fingerprints and states, are as they were before it."""
+        fields: dict[str, Any] = write(self)
+        return {name: value for name, value in fields.items() if (name, value) != ("scaling", "none")}
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -110,6 +127,9 @@ class SequenceConfig(Config):
             raise ValueError("image is given exactly when modality is 'image'")
         if self.modality == "text" and (self.size != 1 or self.observation.kind != "categorical"):
             raise ValueError("modality 'text' needs size 1 and a categorical observation")
+        numbers = self.modality == "series" and self.observation.kind in ("gaussian", "student_t")
+        if self.scaling == "prefix" and not numbers:
+            raise ValueError("scaling 'prefix' needs modality 'series' and a gaussian or student_t observation")
         return self
 
 

@@ -15,6 +15,7 @@ KINDS = {
     "levels": {"size": 3, "observation": {"kind": "categorical", "classes": 6}, "levels": [CATEGORICAL, GAUSSIAN]},
     "paper": {"size": 1, "observation": {"kind": "categorical", "classes": 9}, "levels": [CATEGORICAL]},
     "series": {"size": 2, "observation": {"kind": "gaussian"}, "levels": [GAUSSIAN]},
+    "scaled": {"size": 2, "observation": {"kind": "gaussian"}, "levels": [GAUSSIAN], "scaling": "prefix"},
 }
 
 
