@@ -32,9 +32,9 @@ def initial(num_samples: int, size: int) -> Tensor:
 def measure(prefix: NDArray[Any]) -> NDArray[np.float32]:
     """Mean and standard deviation (plus `FLOOR`) of each channel of (steps, size), at least one step: (2 x size,)."""
     columns = np.asarray(prefix, np.float32).astype(np.float64).T  # what the networks are given, in sums without loss
-    location = [math.fsum(column) / len(column) for column in columns]
+    location = [math.fsum(column.tolist()) / len(column) for column in columns]
     scale = [
-        math.sqrt(math.fsum((column - mean) ** 2) / len(column)) + FLOOR
+        math.sqrt(math.fsum(((column - mean) ** 2).tolist()) / len(column)) + FLOOR
         for column, mean in zip(columns, location, strict=True)
     ]
     return np.array(location + scale, np.float32)

@@ -68,9 +68,10 @@ def test_control_without_scaling_they_do_not() -> None:
 def test_the_networks_see_what_an_unscaled_model_sees_of_normalised_values() -> None:
     scale = measure(PREFIX)
     plain = build("series")  # the same weights
-    expected = plain.generate(prefix=(PREFIX - scale[:2]) / scale[2:], num_samples=3, length=9, seed=5).values
-    scaled = MODEL.generate(prefix=PREFIX, num_samples=3, length=9, seed=5).values
-    assert np.array_equal(scaled, expected * scale[2:] + scale[:2])
+    expected = plain.generate(prefix=(PREFIX - scale[:2]) / scale[2:], num_samples=3, length=9, seed=5)
+    scaled = MODEL.generate(prefix=PREFIX, num_samples=3, length=9, seed=5)
+    assert np.array_equal(scaled.values, expected.values * scale[2:] + scale[:2])
+    assert all(torch.equal(scaled.state.tensors[name], tensor) for name, tensor in expected.state.tensors.items())
 
 
 def test_a_later_prefix_is_read_by_the_scale_of_the_first() -> None:
