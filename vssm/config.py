@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 Width = Annotated[int, Field(ge=1, le=16384)]
 Layers = Annotated[int, Field(ge=0, le=256)]
@@ -62,7 +67,7 @@ class GaussianLevel(Config):
     kind: Literal["gaussian"] = "gaussian"
     size: Width
     layers: Layers = 2
-    couplings: int = Field(default=0, ge=0, le=64, exclude_if=lambda v: v == 0)
+    couplings: int = Field(default=0, ge=0, le=64, exclude_if=lambda couplings: couplings == 0)
 
     @model_validator(mode="after")
     def _halves(self) -> GaussianLevel:
@@ -130,7 +135,11 @@ class SequenceConfig(Config):
     size: Width
     image: Image | None = None
     observation: Observation
-    scaling: Literal["none", "prefix"] = Field(default="none", exclude_if=lambda v: v == "none")
+    scaling: Literal["none", "prefix"] = Field(
+        default="none",
+        exclude_if=lambda scaling: scaling == "none",  # configs, and so fingerprints, are as they were before it
+        description="prefix: each channel normalised by mean and standard deviation of the prefix it begins with",
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -147,6 +156,9 @@ class SequenceConfig(Config):
             raise ValueError("image is given exactly when modality is 'image'")
         if self.modality == "text" and (self.size != 1 or self.observation.kind != "categorical"):
             raise ValueError("modality 'text' needs size 1 and a categorical observation")
+        numbers = self.modality == "series" and self.observation.kind in ("gaussian", "student_t")
+        if self.scaling == "prefix" and not numbers:
+            raise ValueError("scaling 'prefix' needs modality 'series' and a gaussian or student_t observation")
         return self
 
 

@@ -21,7 +21,7 @@ from vssm.batches import as_sequences, binarise, generator
 from vssm.config import SequenceConfig
 from vssm.data import Data, Images, Series
 from vssm.recipe import Recipe, RecipeError
-from vssm.scaling import location_and_scale
+from vssm.scaling import measure, normalise
 
 
 class Source(Protocol):
@@ -158,8 +158,8 @@ class WindowBatches:
 
 
 def _normalised(x: Tensor, context: int) -> Tensor:
-    location, scale = location_and_scale(x[:, : max(1, context)])
-    return (x - location) / scale
+    scales = [measure(window[: max(1, context)].numpy()) for window in x]
+    return normalise(x, torch.from_numpy(np.stack(scales)))
 
 
 def _split(x: Tensor, count: int) -> tuple[Tensor, Tensor]:

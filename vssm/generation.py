@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from vssm import scaling
 from vssm.noise import MAX_POSITION, MAX_SAMPLES, MAX_SEED
 from vssm.observations import ObservationError
 from vssm.parallel import torch_alone
-from vssm.passes import Advance, Output, Pass, Window, keeps_encoder
+from vssm.passes import Advance, Array, Output, Pass, Window, keeps_encoder
 from vssm.ssm import Stack
 from vssm.state import State, StateError
 
@@ -39,7 +40,21 @@ def start(model: VSSM, num_samples: int, seed: int) -> State:
     if not 0 <= seed <= MAX_SEED:
         raise ValueError(f"seed must be from 0 to 2^63 - 1, not {seed}")
     tensors = {name: torch.zeros(num_samples, *shape) for name, shape in _state_shapes(model).items()}
+    if "scale" in tensors:
+        tensors["scale"] = scaling.initial(num_samples, model.config.size)
     return State(model.fingerprint, seed, 0, True, tensors)
+
+
+def scaled(model: VSSM, state: State, observed: Array) -> State:
+    """The state with the scale of `observed` (steps, size), the whole prefix that it is about to observe.
+
+    Only a sequence at its start takes a scale, and only from a model that is scaled by its prefix; any other state
+    comes back as it is. It is done before the first window, since a prefix may be cut into several.
+    """
+    if model.config.scaling == "none" or state.position or not len(observed):
+        return state
+    scale = torch.from_numpy(scaling.measure(observed)).repeat(state.num_samples, 1)
+    return replace(state, tensors={**state.tensors, "scale": scale})
 
 
 def _state_shapes(model: VSSM) -> dict[str, tuple[int, ...]]:
@@ -48,6 +63,8 @@ def _state_shapes(model: VSSM) -> dict[str, tuple[int, ...]]:
         shapes["encoder"] = model.encoder.state_shape
     if model.noise_size:
         shapes["noise"] = (model.noise_size,)
+    if model.config.scaling != "none":
+        shapes["scale"] = (2 * model.config.size,)
     return shapes | {f"level{k}": level.stack.state_shape for k, level in enumerate(model.levels)}
 
 
@@ -120,7 +137,8 @@ def condition(model: VSSM, prefix: Any, num_samples: int, seed: int, state: Stat
     observed = model.check_observed(prefix)
     if not len(observed):
         return state
-    return _finite(advance(model, [Window(state, len(observed), observed)])[0]).state
+    window = Window(scaled(model, state, observed), len(observed), observed)
+    return _finite(advance(model, [window])[0]).state
 
 
 def _finite(result: Advance) -> Advance:

@@ -205,6 +205,10 @@ class VSSM(nn.Module):
         """Advance every window's sequences by its steps, all in one parallel pass; see `generation.advance`."""
         return generation.advance(self, windows)
 
+    def scaled(self, state: State, observed: np.ndarray[Any, Any]) -> State:
+        """The state with the scale of the whole prefix it is about to observe in windows; see `generation.scaled`."""
+        return generation.scaled(self, state, observed)
+
     def generate(
         self,
         num_samples: int | None = None,

@@ -8,6 +8,7 @@ values and states are the same bits however a sequence is cut into windows and w
     head     -> x    generated steps
     encoder  -> .    generated steps whose state will be given more observed ones later
 
+Where a state has a `scale`, the networks see values normalised by it, and callers see them in their own units.
 An encoder that sees noise reads, for generated steps, the prior's noise in place of the posterior's. A pass goes in
 blocks of steps, small enough for the caches; a sequence leaves it with the block in which its window ends.
 """
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from vssm.networks import Networks
 from vssm.noise import Counters, Purpose
+from vssm.scaling import normalise, restore
 from vssm.state import State
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ Array = np.ndarray[Any, Any]
 @dataclass(frozen=True)
 class Window:
     """Advance `state` by `length` steps: given ones when `observed` (length, size) is set, else generated ones.
+
+    A window may be any part of a prefix, so it leaves the scale of a state as it is: `VSSM.scaled` takes it before.
 
     `temperature` scales the observation noise (0 = most likely value); `output` "mean" returns expected values and
     still advances on samples. `encode` keeps the encoder up to date, which a later prefix needs.
@@ -214,6 +218,7 @@ def observe(
     model: VSSM, networks: Networks, counters: Counters, x: Tensor, state: dict[str, Tensor], last: Tensor
 ) -> Block:
     """The state after observed values x (R, T, size); `last` (R,) is each row's last step."""
+    x = normalise(x, state["scale"]) if "scale" in state else x
     noise = _noise(model, counters, Purpose.POSTERIOR, x.shape[1])
     seen, state = model.gaussian_noise(noise), dict(state)
     features = model.encoder_features(x, seen, state.get("noise"))
@@ -253,6 +258,10 @@ def generate(
     within = torch.arange(steps, device=last.device) <= last[:, None]
     finite = ((params * 0).flatten(2).sum(2).eq(0) >= within).all(1)
     expected = model.observation.mean(params, temperature) if mean else None
+    if "scale" in state:
+        values = restore(values, state["scale"])
+        expected = None if expected is None else restore(expected, state["scale"])
+        finite &= ((values * 0).sum(2).eq(0) >= within).all(1)
     state = _with_noise(state, seen, last)
     return Block(values, expected, finite & _finite(state), state)
 

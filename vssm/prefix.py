@@ -13,7 +13,7 @@ from vssm.passes import Window
 _REQUESTS = 100
 
 
-def complete(model: VSSM, prefixes: NDArray[np.uint8], length: int, num_samples: int, seed: int = 0) -> NDArray[Any]:
+def complete(model: VSSM, prefixes: NDArray[Any], length: int, num_samples: int, seed: int = 0) -> NDArray[Any]:
     """Continue each prefix (n, steps, size) by `length` steps: (n, num_samples, length, size).
 
     Prefix i has seed `seed + i`: the values are those of `model.generate` with that prefix and seed.
@@ -21,7 +21,7 @@ def complete(model: VSSM, prefixes: NDArray[np.uint8], length: int, num_samples:
     parts = []
     for first in range(0, len(prefixes), _REQUESTS):
         some = prefixes[first : first + _REQUESTS]
-        states = [model.start(num_samples, seed + first + i) for i in range(len(some))]
+        states = [model.scaled(model.start(num_samples, seed + first + i), x) for i, x in enumerate(some)]
         seen = model.advance([Window(state, len(x), observed=x) for state, x in zip(states, some, strict=True)])
         made = model.advance([Window(after.state, length, encode=False) for after in seen])
         parts.append(np.stack([after.values for after in made]))

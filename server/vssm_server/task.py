@@ -21,10 +21,10 @@ class Task:
         request = job.request
         self.job = job
         self.model = model
-        self.state = state
         self.values: list[NDArray[np.generic]] = []
         self._saved = saved
         self._prefix = None if request.prefix is None else request.prefix.unpack()  # (steps, size)
+        self.state = state if self._prefix is None else model.scaled(state, self._prefix)
         self._observed = 0
         self._generated = 0
         self._queue_ms = queue_ms

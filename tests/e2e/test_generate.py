@@ -137,7 +137,8 @@ def test_openapi_describes_it(serve: Serve) -> None:
     operation = document["paths"]["/generate"]["post"]
     assert set(operation["responses"]) >= {"200", "404", "409", "413", "415", "422", "429", "503", "504"}
     for name, example in operation["requestBody"]["content"]["application/json"]["examples"].items():
-        body = {**example["value"], "model": "image", "prefix": None}
+        model = "series" if "quantiles" in example["value"] else "image"
+        body = {**example["value"], "model": model, "prefix": None}
         expected = 404 if name == "resume" else 200
         assert serve.client.post("/generate", json=body).status_code == expected, name
 

@@ -20,6 +20,7 @@ KINDS: dict[str, dict[str, object]] = {
     "pixels": {"length": 4096, "size": 1, "observation": {"kind": "bernoulli"}},
     "text": {"length": 64, "size": 1, "modality": "text", "observation": {"kind": "categorical", "classes": 256}},
     "series": {"length": 32, "size": 2, "observation": {"kind": "gaussian"}},
+    "scaled": {"length": 32, "size": 2, "observation": {"kind": "gaussian"}, "scaling": "prefix"},
     "blind": {
         "length": 16,
         "size": 1,

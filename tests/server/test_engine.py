@@ -96,7 +96,7 @@ def test_noise_by_batch_slot_would_be_caught() -> None:
     assert not np.array_equal(second, alone[1])
 
 
-@pytest.mark.parametrize("kind", ["image", "text", "series"])
+@pytest.mark.parametrize("kind", ["image", "text", "series", "scaled"])
 def test_prefixes_in_company(kind: str) -> None:
     model = build(kind)
     prefix = model.generate(length=20, seed=99).values[0]

@@ -19,6 +19,7 @@ KINDS = {
     "rgb": {"size": 12, "observation": {"kind": "logistic_mixture", "components": 3}, "levels": [GAUSSIAN]},
     "tails": {"size": 3, "observation": {"kind": "student_t"}, "levels": [GAUSSIAN]},
     "series": {"size": 2, "observation": {"kind": "gaussian"}, "levels": [GAUSSIAN]},
+    "scaled": {"size": 2, "observation": {"kind": "gaussian"}, "levels": [GAUSSIAN], "scaling": "prefix"},
 }
 
 

@@ -17,10 +17,12 @@ from typer.testing import CliRunner, Result
 
 import vssm
 from tests.vssm.conftest import config_of
+from tests.vssm.models import build
 from vssm import data
 from vssm.cli import app
 from vssm.data import Dataset, Images
 from vssm.data.files import DataFile
+from vssm.forecast import Setting, by_model, evaluate
 from vssm.recipe import Recipe
 
 MakeRecipe = Callable[..., Recipe]
@@ -171,3 +173,29 @@ def test_help_comes_without_torch() -> None:
     code = f"{stub}; from vssm.cli import app; sys.exit(bool({{'torch', 'numpy', 'matplotlib'}} & set(sys.modules)))"
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=root).returncode == 0
+
+
+@pytest.fixture
+def series_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model of series of 12 steps, and a series to forecast."""
+    rows = np.random.default_rng(0).normal(size=(80, 2)).astype(np.float32)
+    monkeypatch.setattr(data, "load_series", lambda name, split: rows[40:] if split == "test" else rows, raising=False)
+    vssm.save(build("scaled"), tmp_path / "series")
+    return tmp_path / "series"
+
+
+def test_forecast_measures_beside_seasonal_naive(series_model: Path) -> None:
+    options = ("--horizon", 4, "--season", 3, "--windows", 5, "--num-samples", 9)
+    result = json.loads(run("forecast", series_model, *options, "--json").stdout)
+    rows = data.load_series("any", "train")  # type: ignore[attr-defined, unused-ignore]
+    setting = Setting(8, 4, num_samples=9, season=3, limit=5)
+    expected = evaluate(by_model(vssm.load(series_model)), rows[40:], rows, setting).as_dict()
+    assert result["model"] == json.loads(json.dumps(expected))
+    table = run("forecast", series_model, *options).stdout
+    assert f"{result['model']['crps']:.3f}" in table
+    assert f"{result['seasonal-naive']['crps']:.3f}" in table
+
+
+def test_forecast_says_what_does_not_fit(series_model: Path) -> None:
+    assert "must be at least 1" in fails("forecast", series_model, "--horizon", 12)
+    assert "more than a season" in fails("forecast", series_model, "--horizon", 4, "--season", 24)

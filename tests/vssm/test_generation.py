@@ -61,6 +61,7 @@ def test_strangers_in_the_pass_change_nothing(data: st.DataObject, kind: str) ->
         state = replace(state, position=data.draw(st.sampled_from([0, 5, 2**40])))
         length = data.draw(st.integers(1, 60))
         observed = model.generate(length=length).values[0] if data.draw(st.booleans()) else None
+        state = state if observed is None else model.scaled(state, 5 * observed + 1)
         temperature = data.draw(st.sampled_from([0.0, 0.7, 1.0]))
         output: Output = data.draw(st.sampled_from(get_args(Output)))
         windows.append(Window(state, length, observed, temperature, output, data.draw(st.booleans())))
@@ -77,7 +78,7 @@ def test_a_prefix_may_come_in_parts(data: st.DataObject, kind: str, prefix: int,
     model = MODELS[kind]
     observed = model.generate(length=prefix, seed=99).values[0]
     whole = model.generate(prefix=observed, num_samples=3, length=length, seed=4)
-    seen = run(model, model.start(3, 4), cut(data, prefix), observed)
+    seen = run(model, model.scaled(model.start(3, 4), observed), cut(data, prefix), observed)
     parts = run(model, seen.state, cut(data, length))
     assert np.array_equal(parts.values, whole.values)
     assert same(parts.state, whole.state)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vssm import scaling
 from vssm.baselines.rival import Rival
 from vssm.noise import Counters
 
@@ -45,10 +46,14 @@ class Slot:
 
 
 class Cache:
-    """Where `num_samples` sequences stand after `position` steps. Generation moves it on in place; `clone` keeps it."""
+    """Where `num_samples` sequences stand after `position` steps. Generation moves it on in place; `clone` keeps it.
+
+    `scale` (1, 2 x size) on the CPU is that of all sequences, where the model is scaled by its prefix.
+    """
 
     def __init__(self, model: Rival, slot: Slot, position: int) -> None:
         self.model, self.slot, self.position = model, slot, position
+        self.scale = None if model.config.scaling == "none" else scaling.initial(1, model.config.size)
         self._free_later()
 
     def _free_later(self) -> None:
@@ -68,7 +73,7 @@ class Cache:
         """A cache of its own that stands at the same place."""
         other = start(self.model, self.num_samples, self.position)
         _copy(self.slot, other.slot)
-        other.position = self.position
+        other.position, other.scale = self.position, self.scale
         return other
 
     def reserve(self, steps: int) -> None:

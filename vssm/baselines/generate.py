@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vssm import scaling
 from vssm.baselines.cache import Cache, start
 from vssm.baselines.rival import Rival
 from vssm.baselines.stepping import Way, run_steps
@@ -74,8 +75,12 @@ def _observe(model: Rival, cache: Cache, observed: Array) -> Cache:
     """The cache after observed values (steps, size), the same for all samples."""
     cache.reserve(len(observed))
     slot = cache.slot
-    x = torch.from_numpy(observed).to(model.device, model.observation.dtype)[None]  # (1, T, size)
-    following = model.embedded(x).expand(cache.num_samples, -1, -1)  # (B, T, W)
+    x = torch.from_numpy(observed).to(model.observation.dtype)[None]  # (1, T, size)
+    if cache.scale is not None:
+        if cache.position == 0:
+            cache.scale = torch.from_numpy(scaling.measure(observed))[None]
+        x = scaling.normalise(x, cache.scale)
+    following = model.embedded(x.to(model.device)).expand(cache.num_samples, -1, -1)  # (B, T, W)
     inputs = torch.cat([slot.pending[:, None], following[:, :-1]], dim=1)
     model.prefill(inputs, cache.position, slot.cached)
     slot.pending.copy_(following[:, -1])
@@ -92,7 +97,7 @@ def _spread(model: Rival, cache: Cache, num_samples: int) -> Cache:
         else:
             target.copy_(source.expand_as(target))
     many.slot.pending.copy_(cache.slot.pending.expand(num_samples, -1))
-    many.position = cache.position
+    many.position, many.scale = cache.position, cache.scale
     return many
 
 
@@ -106,7 +111,8 @@ def _steps(model: Rival, cache: Cache, steps: int, seed: int, temperature: float
         run_steps(model, slot, cache.position, count, way)
         values.append(slot.out[:count].to("cpu", copy=True))  # (S, B, size)
         cache.position += count
-    return np.ascontiguousarray(torch.cat(values).transpose(0, 1).numpy())
+    made = torch.cat(values).transpose(0, 1)  # (B, T, size)
+    return np.ascontiguousarray((made if cache.scale is None else scaling.restore(made, cache.scale)).numpy())
 
 
 def _noise(model: Rival, cache: Cache, seed: int, steps: int, temperature: float) -> Tensor:

@@ -22,7 +22,7 @@ def match(family: Literal["transformer", "mamba"], parameters: int, like: ModelC
     times as wide as the model. Raises ValueError when none is within 5 %.
     """
     layers = max(1, sum(level.layers for level in like.levels))
-    shared = {name: getattr(like, name) for name in ("description", "modality", "length", "size", "image")}
+    shared = {name: getattr(like, name) for name in ("description", "modality", "length", "size", "image", "scaling")}
     shared |= {"observation": like.observation}
     if family == "mamba":
         widths = range(8, 4096, 8)

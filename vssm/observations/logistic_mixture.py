@@ -28,9 +28,9 @@ from vssm.noise import Counters, Purpose
 from vssm.observations.base import Observation, whole_numbers
 from vssm.observations.pixels import LOG_SCALE_LIMIT, Shape, draw_pixels, scaled
 
-_CONTEXT_AT_FIRST = 0.8
-_LOG_SCALE_AT_FIRST = -1.5
-_SPREAD_AT_FIRST = 0.5
+_CONTEXT_AT_FIRST = _LINK_AT_FIRST = 0.8
+_LOG_SCALE_AT_FIRST = -2.5
+_SPREAD_AT_FIRST = 0.2
 _GUMBEL, _LOGISTIC = Purpose.OBSERVATION, Purpose.OBSERVATION + 1
 
 
@@ -56,7 +56,10 @@ class LogisticMixtureObservation(Observation):
         self._initialise()
 
     def _initialise(self) -> None:
-        """At first a pixel is about like the one before it, and the components differ."""
+        """At first a pixel is about like the one before it, changes of its channels go together, and components differ.
+
+        Links are a matter of hundreds of steps to learn and worth a bit a value, so it does not start without them.
+        """
         last = cast(nn.Linear, self.head if isinstance(self.head, nn.Linear) else cast(nn.Sequential, self.head)[-1])
         shape = self.shape
         K, C = shape.components, shape.channels
@@ -67,7 +70,11 @@ class LogisticMixtureObservation(Observation):
             bias[K + C * K : K + 2 * C * K] = _LOG_SCALE_AT_FIRST
             if shape.context:
                 weight[-C * C :] *= 0.1
-                bias[-C * C :] = _CONTEXT_AT_FIRST * torch.eye(C).reshape(-1, 1)
+                together = torch.eye(C) - _LINK_AT_FIRST * torch.diag(torch.ones(C - 1), -1)
+                bias[-C * C :] = _CONTEXT_AT_FIRST * together.reshape(-1, 1)
+            links = bias[K + 2 * C * K : K + (2 * C + shape.links) * K].view(shape.links, K, -1)
+            for c in range(1, C):  # a channel on the one before it: the last link of each channel
+                links[2 * (c - 1)] = _LINK_AT_FIRST
 
     def _parts(self, params: Tensor) -> Parts:
         K, C = self.shape.components, self.shape.channels

@@ -2,7 +2,7 @@
 
 from vssm_client.client import AsyncClient, Client
 from vssm_client.errors import ClientError, ConflictError, InvalidError, NotFoundError, ServerError, UnavailableError
-from vssm_client.models import Chunk, Generation, Model, Output, Session
+from vssm_client.models import Chunk, Generation, Model, Output, Quantile, Session
 
 __all__ = [
     "AsyncClient",
@@ -15,6 +15,7 @@ __all__ = [
     "Model",
     "NotFoundError",
     "Output",
+    "Quantile",
     "ServerError",
     "Session",
     "UnavailableError",

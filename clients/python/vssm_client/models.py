@@ -18,6 +18,13 @@ class Output(_Answer):
     finish_reason: str | None = None
 
 
+class Quantile(_Answer):
+    """A quantile over the samples; `values` (steps, size), flat when size is 1."""
+
+    quantile: float
+    values: Values
+
+
 class Usage(_Answer):
     """Steps observed and generated."""
 
@@ -34,7 +41,7 @@ class Timings(_Answer):
 
 
 class Generation(_Answer):
-    """The result of a request; `session_id` is set when its state was saved."""
+    """The result of a request; `session_id` is set when its state was saved, `quantiles` when they were asked for."""
 
     id: str
     model: str
@@ -43,15 +50,17 @@ class Generation(_Answer):
     session_id: str | None
     position: int
     outputs: list[Output]
+    quantiles: list[Quantile] | None = None
     usage: Usage
     timings: Timings
 
 
 class Chunk(_Answer):
-    """A part of a stream: the values up to `position`."""
+    """A part of a stream: the values up to `position`, and their quantiles where they were asked for."""
 
     position: int
     outputs: list[Output]
+    quantiles: list[Quantile] | None = None
 
 
 class Session(_Answer):

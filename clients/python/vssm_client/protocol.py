@@ -21,6 +21,7 @@ class Options(TypedDict, total=False):
     seed: int
     temperature: float
     output: Literal["sample", "mean"]
+    quantiles: Sequence[float]
     session_id: str | None
     save: bool
     ttl_seconds: int

@@ -40,6 +40,7 @@ async def generate(request: Request) -> Response:
 
     async def plan_it() -> Plan:
         plan = await _plan(asked, api, ticket)
+        render.check_quantiles(media_type, plan)
         if media_type == render.PNG:
             render.check_image(plan)
         return plan

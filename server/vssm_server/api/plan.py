@@ -5,6 +5,7 @@ import secrets
 from dataclasses import dataclass
 
 from vssm_server.api.prefix import parse_prefix
+from vssm_server.api.quantiles import check_quantiles
 from vssm_server.api.schema import MAX_SEED, GenerateRequest
 from vssm_server.errors import Problem, invalid
 from vssm_server.messages import Array, ModelInfo, Request
@@ -20,6 +21,7 @@ class Plan:
     info: ModelInfo
     start: int  # position where generation begins
     prefix_steps: int
+    quantiles: tuple[float, ...] = ()
 
 
 def make_plan(
@@ -39,6 +41,7 @@ def make_plan(
     start = steps + (session.head.position if session else 0)
     length = _length(asked, info, start)
     _check_limits(asked, info, num_samples, length, settings)
+    quantiles = check_quantiles(asked, info, num_samples)
     saving = asked.save or session is not None
     request = Request(
         id="gen_" + secrets.token_hex(16),
@@ -57,7 +60,7 @@ def make_plan(
         timeout_ms=int(settings.deadline_seconds * 1000),
         idempotency=idempotency,
     )
-    return Plan(request, info, start, steps)
+    return Plan(request, info, start, steps, quantiles)
 
 
 def _seed(asked: GenerateRequest, idempotency: str | None) -> int:

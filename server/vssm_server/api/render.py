@@ -78,7 +78,32 @@ def whole(plan: Plan, done: Done, total_ms: float) -> bytes:
         {"index": index, "values": flat(row), "text": text, "finish_reason": "length"}
         for index, (row, text) in enumerate(zip(values, texts, strict=True))
     ]
-    return dumps({**head(plan, done, total_ms), "outputs": outputs})
+    return dumps({**head(plan, done, total_ms), "outputs": outputs, **quantiles_of(values, plan)})
+
+
+def check_quantiles(media_type: str, plan: Plan) -> None:
+    """Raises Problem when the answer has no place for quantiles."""
+    if plan.quantiles and media_type not in (JSON, SSE):
+        message = f"{media_type} has no place for quantiles; ask for {JSON}, or leave quantiles out."
+        raise Problem("not_acceptable", message, "quantiles")
+
+
+def quantiles_of(values: Values, plan: Plan) -> dict[str, list[dict[str, object]]]:
+    """The field `quantiles` of an answer for values (num_samples, steps, size), or nothing when none was asked for.
+
+    Linear between the order statistics, as numpy has it: the same however a stream is cut.
+    """
+    if not plan.quantiles:
+        return {}
+    levels = np.quantile(values.astype(np.float64), plan.quantiles, axis=0).astype(
+        np.float32
+    )  # (quantiles, steps, size)
+    return {
+        "quantiles": [
+            {"quantile": quantile, "values": flat(level)}
+            for quantile, level in zip(plan.quantiles, levels, strict=True)
+        ]
+    }
 
 
 def values_of(plan: Plan, done: Done) -> Values:

@@ -28,6 +28,16 @@ EXAMPLES: dict[str, dict[str, object]] = {
         "summary": "Complete an image from its first rows (two blank ones here)",
         "value": {"model": "mnist", "prefix": [[0] * 28, [0] * 28], "num_samples": 8, "seed": 1},
     },
+    "quantiles": {
+        "summary": "Forecast: joint paths that continue a series, and their quantiles at each step",
+        "value": {
+            "model": "etth1",
+            "prefix": [[5.8, 2.0, 1.6, 0.5, 4.2, 1.3, 30.5], [5.7, 2.1, 1.5, 0.4, 4.1, 1.4, 27.8]],
+            "length": 24,
+            "num_samples": 200,
+            "quantiles": [0.1, 0.5, 0.9],
+        },
+    },
     "stream": {"summary": "Stream chunks", "value": {"model": "mnist", "stream": True, "seed": 3}},
     "save": {"summary": "Half a sequence, kept", "value": {"model": "mnist", "length": 14, "seed": 7, "save": True}},
     "resume": {
@@ -51,6 +61,12 @@ class GenerateRequest(BaseModel):
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Drawn and returned when absent.")
     temperature: float = Field(1.0, ge=0, description="Of the observations; 0 takes the most likely value.")
     output: Literal["sample", "mean"] = Field("sample", description="Values drawn, or their means.")
+    quantiles: list[float] | None = Field(
+        None,
+        description="For models of series: also answer with these quantiles over the samples, at each step of each "
+        "channel; 1 to 99 increasing numbers between 0 and 1. num_samples must be 2 or more: with few samples they "
+        "are coarse, and those beyond 1/num_samples or 1 - 1/num_samples are little more than the extremes.",
+    )
     stream: bool = Field(False, description="Answer with server-sent events, chunk by chunk.")
     session_id: str | None = Field(None, description="Resume this session; model, seed and num_samples come from it.")
     save: bool = Field(False, description="Keep the final state as a session; implied when resuming.")
@@ -72,6 +88,13 @@ class Output(BaseModel):
     values: list[list[float]] | list[float] = Field(description="(steps, size), flat when size is 1.")
     text: str | None = Field(description="The values as UTF-8, for text models.")
     finish_reason: Literal["length", "end"]
+
+
+class Quantile(BaseModel):
+    """A quantile over the samples."""
+
+    quantile: float = Field(description="As it was asked for.")
+    values: list[list[float]] | list[float] = Field(description="(steps, size), flat when size is 1.")
 
 
 class Usage(BaseModel):
@@ -99,6 +122,7 @@ class GenerateResponse(BaseModel):
     session_id: str | None
     position: int
     outputs: list[Output]
+    quantiles: list[Quantile] | None = Field(None, description="Only where asked for; in a stream, with every chunk.")
     usage: Usage
     timings: Timings
 

@@ -12,7 +12,7 @@ from fastapi import Response
 from starlette.types import Receive, Scope, Send
 
 from vssm_server.api.plan import Plan
-from vssm_server.api.render import SSE, Values, dumps, flat, head, is_text
+from vssm_server.api.render import SSE, Values, dumps, flat, head, is_text, quantiles_of
 from vssm_server.errors import Problem
 from vssm_server.hub import Part, Waiter
 from vssm_server.messages import Done
@@ -116,17 +116,19 @@ async def events(plan: Plan, waiter: Waiter, first: Part | Done | None, began: f
     try:
         part = first or await waiter.get()
         while not isinstance(part, Done):
-            yield _chunk(part, texts)
+            yield _chunk(part, texts, plan)
             part = await waiter.get()
         yield event("done", dumps(head(plan, part, (time.perf_counter() - began) * 1e3)))
     except Problem as problem:
         yield event("error", dumps({"error": msgspec.to_builtins(problem.body)}))
 
 
-def _chunk(part: Part, texts: "_Texts") -> bytes:
+def _chunk(part: Part, texts: "_Texts", plan: Plan) -> bytes:
     position, values = part
     outputs = [{"index": index, "values": flat(row), **texts.of(index, row)} for index, row in enumerate(values)]
-    return event("chunk", dumps({"position": position, "outputs": outputs}), str(position))
+    return event(
+        "chunk", dumps({"position": position, "outputs": outputs, **quantiles_of(values, plan)}), str(position)
+    )
 
 
 def event(name: str, data: bytes, event_id: str | None = None) -> bytes:
