@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from vssm.checkpoint import CheckpointError
 from vssm.recipe import Recipe, to_toml
+
+if TYPE_CHECKING:
+    from vssm.config import SequenceConfig
 
 _BEGIN, _END = "<!-- measured -->", "<!-- /measured -->"
 
 _BITS = " Dynamic binarisation: each pixel is 1 with probability\ngrey / 255, drawn anew each time."
+_FOLDER = "path/to/this/folder"
+_TASKS = {"image": "unconditional-image-generation", "text": "text-generation", "series": "time-series-forecasting"}
+
 _CARD = """\
 # {description}
 
@@ -16,7 +24,7 @@ A variational state space model (VSSM): a VAE whose encoder and decoder are stat
 whole sequence is generated in one parallel pass.
 
     import vssm
-    model = vssm.load("path/to/this/folder")
+    model = vssm.load("{folder}")
     values = model.generate(num_samples=16, length={length}, seed=0).values
 
 ## Data
@@ -41,6 +49,7 @@ def training_card(recipe: Recipe, step: int, bound: float) -> str:
     """Return the card of a checkpoint from training: `bound` is the validation ELBO (nats) at `step`."""
     return _CARD.format(
         description=recipe.model.description,
+        folder=_FOLDER,
         length=recipe.model.length,
         dataset=recipe.data.dataset,
         validation=recipe.data.validation_examples,
@@ -63,3 +72,25 @@ def write_measured(folder: Path, text: str) -> None:
     before, _, rest = card.partition(_BEGIN)
     after = rest.partition(_END)[2]
     path.write_text(f"{before}{_BEGIN}\n{text.strip()}\n{_END}{after}", encoding="utf-8")
+
+
+def hub_card(card: str, config: SequenceConfig, repository: str, license: str = "") -> str:
+    """The card as the hub reads it: with front matter (library, task, tags, licence), and loaded by its id there.
+
+    What front matter already says stays, but for a licence that is given here. Raises CheckpointError if it is broken.
+    """
+    from huggingface_hub import ModelCard
+    from yaml import YAMLError
+
+    if not card.startswith("---"):
+        card = f"---\nlibrary_name: vssm\n---\n\n{card}"
+    try:
+        parsed = ModelCard(card.replace(f'load("{_FOLDER}")', f'load("{repository}")'))
+    except (YAMLError, ValueError, TypeError) as error:
+        raise CheckpointError(f"the front matter of the model card cannot be read: {error}") from None
+    data: Any = parsed.data  # its fields are whatever the front matter has
+    data.library_name = data.library_name or "vssm"
+    data.pipeline_tag = data.pipeline_tag or _TASKS[config.modality]
+    data.tags = list(dict.fromkeys([*(data.tags or []), getattr(config, "family", "vssm"), "state-space-model"]))
+    data.license = license or data.license
+    return str(parsed)

@@ -47,15 +47,19 @@ def shipped_models() -> list[str]:
 
 
 def locate(name_or_folder: str | Path) -> Path:
-    """The folder of a shipped name, or a folder given by its path; raises CheckpointError."""
+    """The folder of a shipped name, of a folder's path, or of a hub id (then downloaded); raises CheckpointError."""
+    from vssm.hub import as_hub_id, fetch
+
+    if (hub_id := as_hub_id(name_or_folder)) is not None:
+        return fetch(hub_id)
     shipped = shipped_models()
     if str(name_or_folder) in shipped:
         return shipped_folder() / str(name_or_folder)
     folder = Path(name_or_folder).expanduser()
     if not folder.is_dir():
         raise CheckpointError(
-            f"no model named {str(name_or_folder)!r}: give a shipped name ({', '.join(shipped) or 'none here'}) "
-            f"or a folder with {CONFIG} and {WEIGHTS}"
+            f"no model named {str(name_or_folder)!r}: give a shipped name ({', '.join(shipped) or 'none here'}), "
+            f"a folder with {CONFIG} and {WEIGHTS}, or a hub id (owner/name, owner/name@revision)"
         )
     return folder
 
@@ -74,7 +78,10 @@ def save(model: VSSM | Rival, folder: str | Path, card: str | None = None) -> No
 
 
 def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> VSSM:
-    """The model of a shipped name or a checkpoint folder, ready to generate on `device`; raises CheckpointError."""
+    """The model of a shipped name, a checkpoint folder or a hub id, on `device`, ready; raises CheckpointError.
+
+    In this order. A hub id is `owner/name` or `owner/name@revision` on the Hugging Face hub (see `vssm.hub`).
+    """
     from vssm.model import VSSM
 
     folder = locate(name_or_folder)
@@ -92,6 +99,17 @@ def fill(model: nn.Module, folder: Path) -> None:
     expected = model.state_dict()
     model.load_state_dict(_read_weights(folder / WEIGHTS, expected), strict=True, assign=True)
     model.requires_grad_(False)
+
+
+def check(folder: Path) -> AnyConfig:
+    """Load a checkpoint of any family as strictly as `load`, and return its configuration; raises CheckpointError."""
+    from vssm.baselines.build import build
+
+    config = read_config(folder)
+    with torch.device("meta"):
+        model = build(config)
+    fill(model, folder)
+    return config
 
 
 def fingerprint_of(config: SequenceConfig, weights: Mapping[str, Tensor]) -> str:

@@ -16,6 +16,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from vssm import cli_hub
+from vssm.cli_messages import messages
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -36,42 +39,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a shipped model, or a checkpoint folder.")]
+app.add_typer(cli_hub.app)
+Model = Annotated[str, typer.Argument(metavar="MODEL", help=cli_hub.MODEL_HELP)]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, ...")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-
-
-@contextmanager
-def _messages() -> Iterator[None]:
-    """End with a message and exit code 2 (130 when stopped by a signal) on errors that a person can put right."""
-    from vssm import CheckpointError, ObservationError, StateError
-    from vssm.data import DataError
-    from vssm.recipe import RecipeError
-    from vssm.training.errors import StoppedError, TrainingError
-    from vssm.training.state import StateFileError
-
-    try:
-        yield
-    except StoppedError as error:
-        _tell(str(error))
-        raise typer.Exit(130) from None
-    except (
-        CheckpointError,
-        DataError,
-        ObservationError,
-        RecipeError,
-        StateError,
-        StateFileError,
-        TrainingError,
-        typer.BadParameter,
-        OSError,
-    ) as error:
-        _tell(f"error: {error}")
-        raise typer.Exit(2) from None
-
-
-def _tell(message: str) -> None:
-    Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -97,7 +68,7 @@ def train(
 
       vssm train recipes/mnist.toml --out runs/short --set training.steps=500
     """
-    with _messages():
+    with messages():
         from vssm.recipe import load_recipe
         from vssm.train import load as read
         from vssm.train import train as run
@@ -138,9 +109,12 @@ def evaluate(
 
       vssm evaluate mnist --limit 500 --json
     """
-    with _messages():
+    with messages():
         from vssm.checkpoint import locate
+        from vssm.hub import as_hub_id
 
+        if card and as_hub_id(model) is not None:
+            raise typer.BadParameter(f"--card: {model} is on the hub; `vssm pull {model} --out FOLDER` makes it yours")
         loaded, folder = _load_any(model, device), locate(model)
         result = _evaluate(loaded, dataset, split, num_importance_samples, limit, seed)
         if card:
@@ -219,13 +193,12 @@ def forecast(
 
       vssm forecast runs/etth1/best --horizon 48 --num-samples 200 --json
     """
-    with _messages():
+    with messages():
         from vssm import data as library
         from vssm.forecast import Setting, by_model, evaluate, seasonal_naive
 
         loaded = _load(model, device)
-        load_series = library.load_series  # type: ignore[attr-defined, unused-ignore]
-        series, history = load_series(dataset, split), load_series(dataset, "train")
+        series, history = (library.load_series(dataset, part).values for part in (split, "train"))
         before = loaded.config.length - horizon if context is None else context
         setting = Setting(before, horizon, 1, num_samples, season, windows, seed)
         forecasters = {"model": by_model(loaded), "seasonal-naive": seasonal_naive(season)}
@@ -273,7 +246,7 @@ def sample(
 
       vssm sample mnist --prefix top.npy --out completed.png
     """
-    with _messages():
+    with messages():
         if out.suffix not in (".png", ".npy"):
             raise typer.BadParameter(f"--out {out}: the name must end in .png or .npy")
         observed = None if prefix is None else _read_array(prefix)
@@ -344,7 +317,7 @@ def data(
 
       VSSM_DATA=/data vssm data mnist
     """
-    with _messages():
+    with messages():
         from vssm import data as library
 
         with _downloads() as report:
@@ -363,7 +336,7 @@ def info(model: Model, as_json: AsJson = False) -> None:
 
       vssm info runs/mnist/best --json
     """
-    with _messages():
+    with messages():
         described = _load(model, "cpu").info()
         if as_json:
             print(json.dumps(described, indent=2))

@@ -9,6 +9,7 @@ import torch
 
 import vssm
 from vssm import VSSM
+from vssm.hub import as_hub_id
 from vssm_server.messages import ModelInfo
 from vssm_server.settings import Settings
 
@@ -52,14 +53,15 @@ def _load(catalog: Catalog, source: str, device: str) -> None:
     model = vssm.load(source, device=device)
     info = msgspec.convert({**model.info(), "name": _name(source)}, ModelInfo)
     if info.name in catalog.models:
-        raise ValueError(f"the name {info.name!r} is taken by another model; rename the folder")
+        raise ValueError(f"the name {info.name!r} is taken by another model; rename the folder, or serve one revision")
     model.warm_up()
     catalog.models[info.name], catalog.infos[info.name] = model, info
 
 
 def _name(source: str) -> str:
-    """A checkpoint folder is served under its own name."""
-    return Path(source).name
+    """A checkpoint folder is served under its own name, one of the hub as owner/name, whatever its revision."""
+    hub_id = as_hub_id(source)
+    return Path(source).name if hub_id is None else hub_id.repository
 
 
 def _reason(error: Exception) -> str:

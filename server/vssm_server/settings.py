@@ -39,7 +39,9 @@ class Settings(BaseSettings):
         "a power cut loses up to a second with `everysec`, nothing with `always`.",
     )
     models: str = Field(
-        default="", description="Names or checkpoint folders, separated by commas; empty: all shipped models."
+        default="",
+        description="Names, checkpoint folders, or owner/name[@revision] on the Hugging Face hub, separated by commas; "
+        "empty: all shipped models.",
     )
     models_dir: Path | None = Field(
         default=None, description="A folder of checkpoint folders, all served as well; it may be empty or missing."

@@ -42,7 +42,7 @@ def test_the_table_is_printed_and_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parts = {"train": SERIES[:400], "test": SERIES[400:]}
-    monkeypatch.setattr(data, "load_series", lambda name, split: parts[split], raising=False)
+    monkeypatch.setattr(data, "load_series", lambda name, split: data.Series(parts[split], ("a",)))
     vssm.save(build("scaled", length=108), tmp_path / "model")
     out = tmp_path / "results" / "forecast.json"
     options = ["--horizon", "12", "--windows", "3", "--num-samples", "20", "--library", "AutoCES", "--out", str(out)]
@@ -58,7 +58,7 @@ def test_the_table_is_printed_and_written(
 
 
 def test_a_horizon_beyond_the_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "load_series", lambda name, split: SERIES, raising=False)
+    monkeypatch.setattr(data, "load_series", lambda name, split: data.Series(SERIES, ("a",)))
     vssm.save(build("scaled"), tmp_path)
     with pytest.raises(SystemExit, match="at least 1"):
         forecast.main([str(tmp_path), "--horizon", "48"])

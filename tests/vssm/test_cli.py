@@ -179,7 +179,8 @@ def test_help_comes_without_torch() -> None:
 def series_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A model of series of 12 steps, and a series to forecast."""
     rows = np.random.default_rng(0).normal(size=(80, 2)).astype(np.float32)
-    monkeypatch.setattr(data, "load_series", lambda name, split: rows[40:] if split == "test" else rows, raising=False)
+    parts = {"test": data.Series(rows[40:], ("a", "b")), "train": data.Series(rows, ("a", "b"))}
+    monkeypatch.setattr(data, "load_series", lambda name, split: parts[split])
     vssm.save(build("scaled"), tmp_path / "series")
     return tmp_path / "series"
 
@@ -187,7 +188,7 @@ def series_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_forecast_measures_beside_seasonal_naive(series_model: Path) -> None:
     options = ("--horizon", 4, "--season", 3, "--windows", 5, "--num-samples", 9)
     result = json.loads(run("forecast", series_model, *options, "--json").stdout)
-    rows = data.load_series("any", "train")  # type: ignore[attr-defined, unused-ignore]
+    rows = data.load_series("any", "train").values
     setting = Setting(8, 4, num_samples=9, season=3, limit=5)
     expected = evaluate(by_model(vssm.load(series_model)), rows[40:], rows, setting).as_dict()
     assert result["model"] == json.loads(json.dumps(expected))

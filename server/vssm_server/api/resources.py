@@ -69,7 +69,7 @@ async def list_models(api: Shared) -> ModelList:
     return ModelList(models=sorted(ready + failed, key=lambda model: model.name))
 
 
-@router.get("/models/{name}", tags=["models"], summary="One model", responses=errors(404, 503))
+@router.get("/models/{name:path}", tags=["models"], summary="One model", responses=errors(404, 503))
 async def get_model(name: str, api: Shared) -> ModelResponse:
     """Its sizes, values and limits; or what is wrong with its checkpoint."""
     await api.fleet.check_now()
