@@ -105,7 +105,7 @@ def test_the_compiled_loop_is_the_reference(shape: dict[str, Any], seed: int, ro
     noise = model.draw_noise(counters(rows, seed), steps, ones(rows))
     compiled, reference = (draw(params, noise, model.shape) for draw in (draw_pixels, draw_pixels_reference))
     assert torch.equal(compiled, reference)
-    assert compiled.unique().numel() > 1
+    assert compiled.min() < compiled.max()
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -125,13 +125,13 @@ def test_temperature_zero_is_the_location_of_the_likeliest_component() -> None:
     params[:, :, 3], params[:, :, 5:20] = 1.0, -1.0
     params[:, :, [8, 13, 18]] = 0.2  # of the fourth component
     drawn = model.sample(params, counters(2), torch.zeros(2))
-    assert drawn.unique().tolist() == [153]  # (0.2 + 1) * 127.5
+    assert drawn.flatten().tolist() == [153] * 12  # (0.2 + 1) * 127.5
 
 
 def test_at_first_a_pixel_is_about_the_one_before() -> None:
     model = mixture(96)
     params = model.params(torch.randn(4, 3, 8))
-    context = params[:, :, -9:].unflatten(2, (3, 3)).movedim(-1, 2)
+    context = torch.unflatten(params[:, :, -9:], 2, (3, 3)).movedim(-1, 2)
     assert (context - 0.8 * torch.eye(3)).abs().max() < 0.4
 
 
