@@ -291,13 +291,14 @@ def _write_samples(
         np.save(out, values)
         return
     image = model.config.image
-    if image is None or model.config.observation.kind != "bernoulli":
+    white = model.observation.describe()["high"]
+    if image is None or white is None:
         raise typer.BadParameter(f"--out {out}: this model does not make pictures, choose .npy")
     if prefix is not None:
         before = np.broadcast_to(model.check_observed(prefix), (len(values), *prefix.shape))
         values = np.concatenate([before, values], axis=1)
     try:
-        pictures = as_images(values, image.height, image.width, image.channels)
+        pictures = as_images(values, image.height, image.width, image.channels, white)
     except ValueError as error:
         raise typer.BadParameter(f"--out {out}: {error}; leave --length out, or choose .npy") from error
     out.write_bytes(png(grid(pictures), scale))

@@ -19,8 +19,8 @@ _MARGIN = 12
 _TITLE = 16  # height of the letters, in pixels
 
 
-def as_images(values: NDArray[Any], height: int, width: int, channels: int = 1) -> Pixels:
-    """Turn sequences (n, length, size) of values in 0..1 into images uint8 (n, height, width[, 3]), row major.
+def as_images(values: NDArray[Any], height: int, width: int, channels: int = 1, white: float = 1.0) -> Pixels:
+    """Turn sequences (n, length, size) of values in 0..white into images uint8 (n, height, width[, 3]), row major.
 
     Raises: ValueError when the number of values is not that of such an image.
     """
@@ -29,7 +29,7 @@ def as_images(values: NDArray[Any], height: int, width: int, channels: int = 1) 
             f"{values.shape[1]} steps of {values.shape[2]} values are not an image of {height} x {width} x {channels}"
         )
     shape = (len(values), height, width) + ((channels,) if channels > 1 else ())
-    scaled = np.clip(values.astype(np.float64), 0, 1) * 255
+    scaled = np.clip(values.astype(np.float64) / white, 0, 1) * 255
     return np.rint(scaled).astype(np.uint8).reshape(shape)
 
 

@@ -12,10 +12,12 @@ Mamba        W width, E inner, N states a channel, R rank, K convolution
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from vssm.config import CategoricalLevel, ModelConfig
+from vssm.observations import build_observation
 
 _NUMBER = 4  # bytes of a float32
 
@@ -41,7 +43,7 @@ def cost(config: Any, samples: int, steps: int, first: int = 0) -> Cost:
 
 def _head(config: Any, width: int, linear: bool = False) -> int:
     """Weights from features to the parameters of p(x_t): W x W and W x P, or W x P alone."""
-    out = int(config.size) * int(getattr(config.observation, "classes", 1))
+    out = math.prod(build_observation(config.observation, config.size, 1, linear=True).params_shape)
     return width * out if linear else width * width + width * out
 
 

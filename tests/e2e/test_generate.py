@@ -65,6 +65,15 @@ def test_png_shows_prefix_and_completion(serve: Serve) -> None:
     assert first[2:].tolist() == values(serve.generate(**body))[0]
 
 
+def test_png_in_colour_is_the_levels(serve: Serve) -> None:
+    prefix = [[0, 128, 255] * 4]
+    body = {"model": "colour", "prefix": prefix, "seed": 5}
+    response = serve.client.post("/generate", json=body, headers={"Accept": "image/png"})
+    pixels = np.asarray(Image.open(io.BytesIO(response.content)))[2:-2, 2:-2]
+    rest = values(serve.generate(**body))[0]
+    assert pixels.tolist() == np.reshape(prefix + rest, (4, 4, 3)).tolist()
+
+
 def test_stream(serve: Serve) -> None:
     body = {"model": "image", "num_samples": 2, "seed": 7}
     events = serve.stream(**body)

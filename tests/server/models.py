@@ -17,6 +17,13 @@ KINDS: dict[str, dict[str, object]] = {
         "image": {"height": 8, "width": 8},
         "observation": {"kind": "bernoulli"},
     },
+    "colour": {
+        "length": 4,
+        "size": 12,
+        "modality": "image",
+        "image": {"height": 4, "width": 4, "channels": 3},
+        "observation": {"kind": "logistic_mixture", "components": 2},
+    },
     "pixels": {"length": 4096, "size": 1, "observation": {"kind": "bernoulli"}},
     "text": {"length": 64, "size": 1, "modality": "text", "observation": {"kind": "categorical", "classes": 256}},
     "series": {"length": 32, "size": 2, "observation": {"kind": "gaussian"}},

@@ -9,6 +9,7 @@ from vssm_server.errors import Problem
 from vssm_server.messages import Image, ModelInfo, Observation
 
 BINARY = Observation("bernoulli", 2, 0, 1, "uint8")
+PIXELS = Observation("logistic_mixture", 256, 0, 255, "uint8")
 REAL = Observation("gaussian", None, None, None, "float32")
 
 
@@ -64,3 +65,15 @@ def test_a_hundred_thousand_steps_are_quick() -> None:
     began = time.perf_counter()
     assert parse_prefix(prefix, info(), 100_000).shape == (100_000, 1)
     assert time.perf_counter() - began < 0.5
+
+
+def test_levels_of_pixels() -> None:
+    made = parse_prefix([[0, 255.0, 7]], info(3, PIXELS), 9)
+    assert made.dtype.name == "uint8"
+    assert made.tolist() == [[0, 255, 7]]
+
+
+@pytest.mark.parametrize("value", [256, -1, 0.5])
+def test_other_than_levels_of_pixels(value: float) -> None:
+    with pytest.raises(Problem, match=rf"prefix\[0\]\[1\] is {float(value)}; allowed are integers from 0 to 255"):
+        parse_prefix([[0, value, 7]], info(3, PIXELS), 9)

@@ -120,6 +120,18 @@ def test_pictures_show_prefix_and_completion(checkpoint: Path, tmp_path: Path) -
     np.testing.assert_array_equal(pixels, np.concatenate([prefix, rest]) * 255)
 
 
+def test_pictures_in_colour_show_the_levels(tmp_path: Path) -> None:
+    colour = {"length": 4, "size": 12, "modality": "image", "image": {"height": 4, "width": 4, "channels": 3}}
+    networks = {"encoder": {"width": 8, "state": 4, "layers": 1}, "decoder": {"width": 8, "state": 4}}
+    levels = [{"kind": "gaussian", "size": 2, "layers": 1}]
+    config = {**colour, **networks, "observation": {"kind": "logistic_mixture"}, "levels": levels}
+    vssm.save(vssm.VSSM(vssm.ModelConfig.model_validate(config)), tmp_path / "m")
+    result = run("sample", tmp_path / "m", "--num-samples", 1, "--scale", 1, "--out", tmp_path / "s.png")
+    assert result.exit_code == 0, result.output
+    expected = vssm.load(tmp_path / "m").generate(seed=0).values.reshape(4, 4, 3)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "s.png"))[2:-2, 2:-2], expected)
+
+
 def test_data_lists_checked_files(tmp_path: Path) -> None:
     result = run("data", "stripes")
     assert str(tmp_path / "data" / "stripes" / "empty") in result.stdout

@@ -108,6 +108,16 @@ def test_one_step_at_a_time_equals_one_pass(kind: str) -> None:
     assert np.array_equal(np.concatenate([s.values for s in steps], 1), whole.values)
 
 
+@pytest.mark.parametrize("kind", ["rgb", "tails"])
+def test_threads_change_nothing(kind: str) -> None:
+    made = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        made.append(MODELS[kind].generate(num_samples=65, length=40, seed=3))
+    assert np.array_equal(made[0].values, made[1].values)
+    assert same(made[0].state, made[1].state)
+
+
 def test_a_million_generated_steps_without_a_difference() -> None:
     """784-step sequences whole, against cut, batched and resumed ones; counts every compared step."""
     model, rng, compared, differences = MODELS["pixels"], np.random.default_rng(0), 0, 0

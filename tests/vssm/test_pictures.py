@@ -17,6 +17,7 @@ def test_sequences_become_images_row_by_row() -> None:
     assert as_images(values.reshape(2, 4, 1), 2, 2).tolist() == as_images(values, 2, 2).tolist()
     colours = np.arange(12).reshape(1, 2, 6) / 255
     assert as_images(colours, 2, 2, 3)[0, 1, 0].tolist() == [6, 7, 8]
+    assert as_images(255 * colours, 2, 2, 3, white=255).tolist() == as_images(colours, 2, 2, 3).tolist()
     with pytest.raises(ValueError, match="2 steps of 2 values are not an image of 3 x 2 x 1"):
         as_images(values, 3, 2)
 

@@ -81,9 +81,9 @@ class LogisticMixtureObservation(Observation):
         sizes = [K, C * K, C * K, self.shape.links * K, C * C if self.shape.context else 0]
         logits, means, log_scales, links, context = torch.split(params, sizes, dim=2)
         log_scales = log_scales.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT)
-        of_channel = [torch.unflatten(rows, 2, (C, K)) for rows in (means, log_scales)]
+        means, log_scales = (torch.unflatten(rows, 2, (C, K)) for rows in (means, log_scales))
         links = torch.unflatten(links, 2, (self.shape.links, K))
-        return Parts(logits, *of_channel, links, torch.unflatten(context, 2, (C if self.shape.context else 0, C)))
+        return Parts(logits, means, log_scales, links, torch.unflatten(context, 2, (C if self.shape.context else 0, C)))
 
     def _planes(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """x (B, T, size) scaled, one plane a channel: (B, T, C, W)."""

@@ -58,12 +58,30 @@ def scaled(x: Tensor, levels: int) -> Tensor:
 
 def draw_pixels(params: Tensor, noise: Tensor, shape: Shape) -> Tensor:
     """Levels uint8 (B, T, W * C) from params (B, T, P, W) and scaled noise (B, T, W * K + W * C)."""
-    kernel = params.device.type == "cpu" and params.dtype == torch.float32 and not torch.compiler.is_compiling()
-    if not kernel:
-        return draw_pixels_reference(params, noise, shape)
+    if torch.compiler.is_compiling():
+        sizes = shape.components, shape.channels, shape.levels, shape.context
+        drawn: Tensor = _opaque(params, noise, *sizes)
+        return drawn
+    if params.device.type == "cpu" and params.dtype == torch.float32:
+        return _draw_compiled(params, noise, shape)
+    return draw_pixels_reference(params, noise, shape)
+
+
+@torch.library.custom_op("vssm::draw_pixels", mutates_args=())
+def _opaque(params: Tensor, noise: Tensor, components: int, channels: int, levels: int, context: bool) -> Tensor:
+    """`draw_pixels` for `torch.compile`, which would take minutes over hundreds of dependent operations."""
+    return draw_pixels(params, noise, Shape(components, channels, levels, context))
+
+
+@_opaque.register_fake
+def _(params: Tensor, noise: Tensor, components: int, channels: int, levels: int, context: bool) -> Tensor:
+    return params.new_empty(*params.shape[:2], params.shape[-1] * channels, dtype=torch.uint8)
+
+
+def _draw_compiled(params: Tensor, noise: Tensor, shape: Shape) -> Tensor:
     pixels = params.shape[-1]
     out = torch.empty(*params.shape[:2], pixels * shape.channels, dtype=torch.uint8)
-    rows = out.numel() // max(1, out.shape[-1])
+    rows = params.shape[0] * params.shape[1]
     given = array(params).reshape(rows, -1, pixels), array(noise).reshape(rows, -1)
     sizes = shape.components, shape.channels, shape.levels, shape.context
     over_threads(rows, rows // _ROWS_WORTH_A_THREAD, 1, _draw, *given, *sizes, out.numpy().reshape(rows, -1))

@@ -10,6 +10,8 @@ FAMILIES = ("transformer", "mamba")
 OBSERVATIONS: dict[str, dict[str, Any]] = {
     "bits": {"size": 3, "observation": {"kind": "bernoulli"}},
     "classes": {"size": 2, "observation": {"kind": "categorical", "classes": 5}},
+    "pixels": {"size": 6, "observation": {"kind": "logistic_mixture", "components": 2}},
+    "tails": {"size": 2, "observation": {"kind": "student_t"}},
     "real": {"size": 2, "observation": {"kind": "gaussian"}},
 }
 

@@ -19,7 +19,9 @@ def advance(model: VSSM, networks: Networks, *windows: Window) -> list[Advance]:
 
 def with_prefix(model: VSSM, networks: Networks, samples: int, seed: int) -> State:
     """The state after three observed steps."""
-    observed = np.linspace(-1.0, 1.0, 6, dtype=np.float32).reshape(3, 2)
+    size, high = model.config.size, model.observation.describe()["high"] or 1.0
+    observed = np.linspace(0.0, high, 3 * size, dtype=np.float32).astype(np.uint8 if high > 1 else np.float32)
+    observed = observed.reshape(3, size)
     return advance(model, networks, Window(model.scaled(model.start(samples, seed), observed), 3, observed))[0].state
 
 
@@ -36,7 +38,7 @@ def test_values_are_near_those_of_the_modules(kind: str, device: torch.device) -
         assert torch.allclose(results[0].state.tensors[name], tensor, atol=1e-4), name
 
 
-@pytest.mark.parametrize("kind", ["series", "scaled"])
+@pytest.mark.parametrize("kind", ["series", "scaled", "rgb", "tails"])
 @pytest.mark.parametrize("precision", ["bf16"])
 def test_cuts_and_company_change_nothing(precision: Precision, kind: str, device: torch.device) -> None:
     model = build(kind).to(device)
