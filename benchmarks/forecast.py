@@ -2,7 +2,8 @@
 
 All forecast the same windows, spread evenly over the test split: `horizon` steps after `context` observed ones, as
 `num-samples` paths. The library's models are fitted to each channel of each context anew: for a window of 336 x 7 that
-takes AutoETS two to three seconds, AutoTheta and AutoCES less than one, AutoARIMA half a minute; `--windows` bounds it.
+takes AutoETS about two seconds, AutoTheta and AutoCES less than one, AutoARIMA more than one and a half minutes on a
+busy core (10 windows did not end within 15 minutes); `--windows` bounds it.
 Prints a table, writes benchmarks/results/forecast.json.
 
     python -m benchmarks.forecast etth1
