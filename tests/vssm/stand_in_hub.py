@@ -63,7 +63,7 @@ class Hub:
         return repository
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """An answer that is an error: status and X-Error-Code."""
 
     def __init__(self, status: int, code: str = "") -> None:
@@ -86,11 +86,11 @@ class Handler(BaseHTTPRequestHandler):
                 if found := re.fullmatch(pattern, f"{self.command} {path}"):
                     run(self, **found.groupdict())
                     return
-            raise Refusal(404)
-        except Refusal as refusal:
+            raise RefusalError(404)
+        except RefusalError as refusal:
             self.send(b"{}", refusal.status, {"X-Error-Code": refusal.code} if refusal.code else {})
 
-    do_GET = do_HEAD = do_POST = do_PUT = answer
+    do_GET = do_HEAD = do_POST = do_PUT = answer  # noqa: N815 - the names that http.server calls
 
     def send(self, data: bytes, status: int = 200, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
@@ -109,18 +109,18 @@ class Handler(BaseHTTPRequestHandler):
     def readable(self, name: str) -> Repository:
         repository = self.hub.repositories.get(name)
         if repository is None or (repository.private and not self.signed_in()):
-            raise Refusal(401, "RepoNotFound")
+            raise RefusalError(401, "RepoNotFound")
         return repository
 
     def files(self, name: str, revision: str) -> tuple[str, Files]:
         commit = self.readable(name).find(revision)
         if commit is None:
-            raise Refusal(404, "RevisionNotFound")
+            raise RefusalError(404, "RevisionNotFound")
         return commit, self.readable(name).commits[commit]
 
     def writable(self, name: str) -> Repository:
         if not self.signed_in():
-            raise Refusal(401)
+            raise RefusalError(401)
         return self.readable(name)
 
 
@@ -151,9 +151,9 @@ def paths_info(handler: Handler, name: str, revision: str) -> None:
 def resolve(handler: Handler, name: str, revision: str, path: str) -> None:
     commit, files = handler.files(name, revision)
     if handler.readable(name).gated and not handler.signed_in():
-        raise Refusal(403, "GatedRepo")
+        raise RefusalError(403, "GatedRepo")
     if path not in files:
-        raise Refusal(404, "EntryNotFound")
+        raise RefusalError(404, "EntryNotFound")
     data = files[path]
     handler.send(data, headers={"ETag": f'"{etag(data)}"', "X-Repo-Commit": commit, "X-Linked-Size": str(len(data))})
 
@@ -164,11 +164,11 @@ def etag(data: bytes) -> str:
 
 def create(handler: Handler) -> None:
     if not handler.signed_in():
-        raise Refusal(401)
+        raise RefusalError(401)
     asked = json.loads(handler.body)
     name = f"{asked['organization']}/{asked['name']}"
     if name in handler.hub.repositories:
-        raise Refusal(409)
+        raise RefusalError(409)
     handler.hub.repositories[name] = repository = Repository(private=asked.get("visibility") == "private")
     repository.commit({".gitattributes": b""})
     handler.send_json({"url": f"{handler.hub.url}/{name}", "id": name})
@@ -179,7 +179,11 @@ def preupload(handler: Handler, name: str) -> None:
     handler.send_json(
         {
             "files": [
-                {"path": path, "uploadMode": "lfs" if path.endswith(".safetensors") else "regular", "shouldIgnore": False}
+                {
+                    "path": path,
+                    "uploadMode": "lfs" if path.endswith(".safetensors") else "regular",
+                    "shouldIgnore": False,
+                }
                 for path in (file["path"] for file in json.loads(handler.body)["files"])
             ]
         }
@@ -196,7 +200,7 @@ def batch(handler: Handler, name: str) -> None:
 
 def upload(handler: Handler, oid: str) -> None:
     if hashlib.sha256(handler.body).hexdigest() != oid:
-        raise Refusal(422)
+        raise RefusalError(422)
     handler.hub.large[oid] = handler.body
     handler.send(b"")
 
@@ -235,9 +239,12 @@ ROUTES: dict[str, Callable[..., None]] = {
 @contextmanager
 def serving() -> Iterator[Hub]:
     """A hub on a free port of this machine."""
-    handler = type("Bound", (Handler,), {})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    handler.hub = hub = Hub(f"http://127.0.0.1:{server.server_address[1]}")
+
+    class Bound(Handler):
+        """Of this hub and no other."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Bound)
+    Bound.hub = hub = Hub(f"http://127.0.0.1:{server.server_address[1]}")
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
