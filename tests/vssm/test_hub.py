@@ -14,11 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import vssm
 from tests.vssm.stand_in_hub import TOKEN, Files, Hub, serving
 from vssm import CheckpointError
 from vssm.checkpoint import shipped_folder
+from vssm.cli import app
 from vssm.hub import LIMIT_BYTES, HubId, as_hub_id, parse
 
 SHIPPED: Files = {path.name: path.read_bytes() for path in (shipped_folder() / "mnist").iterdir()}
@@ -157,6 +159,7 @@ def test_a_push_without_a_token_says_how_to_sign_in(hub: Hub, tmp_path: Path) ->
         "a/b@",
         "a/b@../../x",
         "a/b@-x",
+        "a/b@x/../y",
         ".a/b",
         "a--b/c",
         "a/b.git",
@@ -178,6 +181,11 @@ def test_shipped_names_and_folders_come_before_the_hub(tmp_path: Path, monkeypat
     (tmp_path / "me" / "digits").mkdir(parents=True)
     assert as_hub_id("me/digits") is None
     assert as_hub_id("mnist") is None
+
+
+def test_figures_are_not_written_into_the_cache() -> None:
+    result = CliRunner().invoke(app, ["evaluate", "me/digits", "--card"])
+    assert (result.exit_code, "vssm pull me/digits --out" in result.stderr) == (2, True)
 
 
 def test_huggingface_hub_is_imported_only_for_hub_ids() -> None:
