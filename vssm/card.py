@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vssm.checkpoint import CheckpointError
 from vssm.recipe import Recipe, to_toml
 
 if TYPE_CHECKING:
-    from vssm.config import SequenceConfig
+    from vssm.baselines.config import AnyConfig
 
 _BEGIN, _END = "<!-- measured -->", "<!-- /measured -->"
 
@@ -74,12 +74,12 @@ def write_measured(folder: Path, text: str) -> None:
     path.write_text(f"{before}{_BEGIN}\n{text.strip()}\n{_END}{after}", encoding="utf-8")
 
 
-def hub_card(card: str, config: SequenceConfig, repository: str, license: str = "") -> str:
+def hub_card(card: str, config: AnyConfig, repository: str, license: str = "") -> str:
     """The card as the hub reads it: with front matter (library, task, tags, licence), and loaded by its id there.
 
     What front matter already says stays, but for a licence that is given here. Raises CheckpointError if it is broken.
     """
-    from huggingface_hub import ModelCard
+    from huggingface_hub import ModelCard, ModelCardData
     from yaml import YAMLError
 
     if not card.startswith("---"):
@@ -88,9 +88,10 @@ def hub_card(card: str, config: SequenceConfig, repository: str, license: str = 
         parsed = ModelCard(card.replace(f'load("{_FOLDER}")', f'load("{repository}")'))
     except (YAMLError, ValueError, TypeError) as error:
         raise CheckpointError(f"the front matter of the model card cannot be read: {error}") from None
-    data: Any = parsed.data  # its fields are whatever the front matter has
+    data = parsed.data
+    assert isinstance(data, ModelCardData)
     data.library_name = data.library_name or "vssm"
     data.pipeline_tag = data.pipeline_tag or _TASKS[config.modality]
-    data.tags = list(dict.fromkeys([*(data.tags or []), getattr(config, "family", "vssm"), "state-space-model"]))
+    data.tags = list(dict.fromkeys([*(data.tags or []), config.family, "state-space-model"]))
     data.license = license or data.license
     return str(parsed)

@@ -141,7 +141,7 @@ def push(source: str | Path, hub_id: HubId, *, private: bool = False, message: s
     card = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else f"# {title}\n"
     if str(source) in shipped_models():
         license = license or SHIPPED_LICENSE
-    files = {
+    files: dict[str, Path | bytes] = {
         CONFIG: folder / CONFIG,
         WEIGHTS: folder / WEIGHTS,
         CARD: hub_card(card, config, hub_id.repository, license).encode(),

@@ -7,7 +7,7 @@ CODE = """
 import sys
 from vssm_server.api.serve import run_api
 from vssm_server.cli import app
-print(sorted(name for name in ("torch", "vssm", "numba") if name in sys.modules))
+print(sorted(name for name in ("torch", "vssm", "numba", "huggingface_hub") if name in sys.modules))
 """
 
 
