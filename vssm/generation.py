@@ -14,7 +14,8 @@ import torch
 from vssm.noise import MAX_POSITION, MAX_SAMPLES, MAX_SEED
 from vssm.observations import ObservationError
 from vssm.parallel import torch_alone
-from vssm.passes import Advance, Output, Pass, Window, keeps_encoder
+from vssm.particles import Particles, check_count
+from vssm.passes import Advance, Kind, Output, Pass, Window, alike
 from vssm.ssm import Stack
 from vssm.state import State, StateError
 
@@ -81,10 +82,10 @@ def advance(model: VSSM, windows: Sequence[Window]) -> list[Advance]:
 
 
 def _alike(model: VSSM, windows: Sequence[Window]) -> list[list[int]]:
-    """Indices of windows that do the same: observe, generate, or generate and keep the encoder up to date."""
-    groups: dict[tuple[bool, bool], list[int]] = {}
+    """Indices of windows that do the same."""
+    groups: dict[Kind, list[int]] = {}
     for i, window in enumerate(windows):
-        groups.setdefault((window.observed is not None, keeps_encoder(model, window)), []).append(i)
+        groups.setdefault(alike(model, window), []).append(i)
     return list(groups.values())
 
 
@@ -100,6 +101,8 @@ def _check(model: VSSM, window: Window) -> None:
         raise StateError(f"this state holds tensors {shapes}, the model needs {_state_shapes(model)}")
     if window.length < 1 or state.position + window.length > MAX_POSITION:
         raise ValueError(f"a window's length must be at least 1 and end before position 2^48, not {window.length}")
+    if window.particles is not None and (window.observed is None or window.particles.state is not state):
+        raise ValueError("a window with particles has their state, and observes; Particles.window makes it")
     if window.observed is not None:
         if not isinstance(model.encoder, Stack):
             raise ObservationError("a prefix needs a model with a causal encoder; this one's is bidirectional")
@@ -114,12 +117,18 @@ def _check(model: VSSM, window: Window) -> None:
 # -- one request at a time: what `VSSM` offers --------------------------------------------------------------------
 
 
-def condition(model: VSSM, prefix: Any, num_samples: int, seed: int, state: State | None) -> State:
+def condition(
+    model: VSSM, prefix: Any, num_samples: int, seed: int, state: State | None, num_particles: int = 1
+) -> State:
     """The state after observing `prefix` (steps, size)."""
+    check_count(num_particles)
     state = start(model, num_samples, seed) if state is None else state
     observed = model.check_observed(prefix)
     if not len(observed):
         return state
+    if num_particles > 1:
+        particles = Particles.of(state, num_particles)
+        return particles.after(_finite(advance(model, [particles.window(observed)])[0])).choose()
     return _finite(advance(model, [Window(state, len(observed), observed)])[0]).state
 
 
@@ -141,6 +150,7 @@ def stream(
     temperature: float = 1.0,
     output: Output = "sample",
     encode: bool = True,
+    num_particles: int = 1,
 ) -> Iterator[Generated]:
     """Chunks of at most `chunk_steps` generated steps, each with its state."""
     if state is not None and (num_samples is not None or seed is not None):
@@ -153,8 +163,11 @@ def stream(
         raise ValueError(f"chunk_steps must be at least 1, not {chunk_steps}")
     if state is None:
         state = start(model, 1 if num_samples is None else num_samples, 0 if seed is None else seed)
+    check_count(num_particles)
+    if prefix is None and num_particles > 1:
+        raise ValueError("num_particles are for observing a prefix; leave it out, or give a prefix")
     if prefix is not None:
-        state = condition(model, prefix, state.num_samples, state.seed, state)
+        state = condition(model, prefix, state.num_samples, state.seed, state, num_particles)
     remaining = length if length is not None else max(0, model.config.length - state.position)
     if remaining < 1:
         raise ValueError(
@@ -179,6 +192,7 @@ def generate(
     temperature: float,
     output: Output,
     encode: bool,
+    num_particles: int,
 ) -> Generated:
     """All steps at once, in one pass for lengths up to 2^14 and in passes of that many steps beyond."""
     chunks = list(
@@ -193,6 +207,7 @@ def generate(
             temperature=temperature,
             output=output,
             encode=encode,
+            num_particles=num_particles,
         )
     )
     return Advance(np.concatenate([c.values for c in chunks], axis=1), chunks[-1].state)

@@ -215,6 +215,7 @@ class VSSM(nn.Module):
         temperature: float = 1.0,
         output: Output = "sample",
         encode: bool = True,
+        num_particles: int = 1,
     ) -> Generated:
         """Generate `length` steps: from the start, after a `prefix` (steps, size), or resumed from a `state`.
 
@@ -222,17 +223,23 @@ class VSSM(nn.Module):
         a new sequence (default 1 and 0); a state brings its own. A prefix is observed before generation, also after a
         state's steps. `length` defaults to what is left of the model's own length. Without `encode` the encoder does
         not go over the generated steps, which is faster, but the state then takes no observed steps later.
+        With `num_particles` (to 64) each sample draws so many latent paths through the prefix and goes on with one,
+        chosen by its importance weight: nearer to p(rest | prefix), for that many times the work on the prefix.
         Raises ValueError (ObservationError, StateError) for what does not fit.
         """
-        return generation.generate(self, num_samples, length, seed, prefix, state, temperature, output, encode)
+        return generation.generate(
+            self, num_samples, length, seed, prefix, state, temperature, output, encode, num_particles
+        )
 
     def stream(self, chunk_steps: int = 256, **arguments: Any) -> Iterator[Generated]:
         """`generate` in chunks of `chunk_steps`: the same values as they are made, each resumable."""
         return generation.stream(self, chunk_steps, **arguments)
 
-    def condition(self, prefix: Any, num_samples: int = 1, seed: int = 0, state: State | None = None) -> State:
-        """The state after observing `prefix` (steps, size), from the start or after a `state`."""
-        return generation.condition(self, prefix, num_samples, seed, state)
+    def condition(
+        self, prefix: Any, num_samples: int = 1, seed: int = 0, state: State | None = None, num_particles: int = 1
+    ) -> State:
+        """The state after observing `prefix` (steps, size), from the start or after a `state`; see `generate`."""
+        return generation.condition(self, prefix, num_samples, seed, state, num_particles)
 
     # -- description ---------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
     encode      what the encoder reads        -> e, its state
     prior       features of the level below   -> z of a level
     posterior   e, features of the level below -> z of a level
+    posterior_params, prior_params             -> what z is distributed as: for the weights of particles
     decode      z, features of the level below -> features of a level, its state
     params      features of the last level    -> p(x | z)
 
@@ -45,6 +46,12 @@ class Networks(Protocol):
     def posterior(self, k: int, e: Tensor, d: Tensor | None, noise: Tensor) -> Tensor:
         """z (B, T, Z) of level k."""
 
+    def posterior_params(self, k: int, e: Tensor, d: Tensor | None) -> Tensor:
+        """(B, T, P) of level k: means and log scales, or logits."""
+
+    def prior_params(self, k: int, d: Tensor | None) -> Tensor | None:
+        """(B, T, P) of level k: means and log scales; None where the prior is fixed."""
+
     def decode(self, k: int, z: Tensor, d: Tensor | None, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, T, D) after level k, and the state of its stack."""
 
@@ -80,6 +87,16 @@ class ReferenceNetworks:
     def posterior(self, k: int, e: Tensor, d: Tensor | None, noise: Tensor) -> Tensor:
         """See `Networks`."""
         return self._model.levels[k].latent.posterior(e, d, noise).z
+
+    def posterior_params(self, k: int, e: Tensor, d: Tensor | None) -> Tensor:
+        """See `Networks`."""
+        params: Tensor = self._model.levels[k].latent.posterior_net(e if d is None else torch.cat([e, d], dim=-1))
+        return params
+
+    def prior_params(self, k: int, d: Tensor | None) -> Tensor | None:
+        """See `Networks`."""
+        net = self._model.levels[k].latent.prior_net
+        return None if net is None or d is None else net(d)
 
     def decode(self, k: int, z: Tensor, d: Tensor | None, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """See `Networks`."""

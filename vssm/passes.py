@@ -17,14 +17,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vssm import weights
 from vssm.networks import Networks
-from vssm.noise import Counters, Purpose
+from vssm.noise import Counters, Purpose, particle
+from vssm.particles import Particles
 from vssm.state import State
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ class Window:
     """Advance `state` by `length` steps: given ones when `observed` (length, size) is set, else generated ones.
 
     `temperature` scales the observation noise (0 = most likely value); `output` "mean" returns expected values and
-    still advances on samples. `encode` keeps the encoder up to date, which a later prefix needs.
+    still advances on samples. `encode` keeps the encoder up to date, which a later prefix needs. `particles`, whose
+    state it then is, are weighed by what is observed.
     """
 
     state: State
@@ -48,6 +51,7 @@ class Window:
     temperature: float = 1.0
     output: Output = "sample"
     encode: bool = True
+    particles: Particles | None = None
 
 
 @dataclass(frozen=True)
@@ -55,25 +59,28 @@ class Advance:
     """values (num_samples, length, size), without steps for an observed window; the state after them.
 
     `finite` is False when NaN or infinity came up in the distributions of the values or in the state: values drawn
-    from such distributions look like any others, and are not to be used.
+    from such distributions look like any others, and are not to be used. `log_weight` (rows,) float64 is that of
+    particles after the window.
     """
 
     values: Array
     state: State
     finite: bool = True
+    log_weight: Array | None = None
 
 
 @dataclass(frozen=True)
 class Block:
     """What one block made of its rows: values and, where asked for, expected values (R, T, size); the state.
 
-    `finite` (R,) says whose distributions and state are.
+    `finite` (R,) says whose distributions and state are. `weight` (R, T) float64: each step's part of the log weights.
     """
 
     values: Tensor | None
     mean: Tensor | None
     finite: Tensor
     state: dict[str, Tensor]
+    weight: Tensor | None = None
 
 
 class Part:
@@ -84,6 +91,7 @@ class Part:
         self.rows = slice(first, first + window.state.num_samples)
         self.values: list[Array] = []
         self.finite = True
+        self.log_weight = None if window.particles is None else window.particles.log_weight
 
     def take(self, made: dict[str, Tensor], done: int) -> None:
         """Keeps this window's share of what a block made, before which `done` steps were done; all on the host."""
@@ -91,6 +99,10 @@ class Part:
         if source is not None:
             self.values.append(source[self.rows, : self.window.length - done].numpy())
         self.finite = self.finite and bool(made["finite"][self.rows].all())
+        if self.log_weight is not None:  # one step after another, so that windows may be cut anywhere
+            terms = made["weight"][self.rows, : self.window.length - done].numpy()
+            self.log_weight = np.add.accumulate(np.column_stack([self.log_weight, terms]), axis=1)[:, -1]
+            self.finite = self.finite and bool(np.isfinite(self.log_weight).all())
 
     def result(self, states: dict[str, Tensor], encoder: bool, size: int) -> Advance:
         """After the last block, from the states of all rows on the host."""
@@ -102,12 +114,12 @@ class Part:
             tensors={name: tensor[self.rows].clone() for name, tensor in states.items()},
         )
         if not values:
-            return Advance(np.zeros((before.num_samples, 0, size)), state, self.finite)
+            return Advance(np.zeros((before.num_samples, 0, size)), state, self.finite, self.log_weight)
         return Advance(values[0] if len(values) == 1 else np.concatenate(values, axis=1), state, self.finite)
 
 
 class Pass:
-    """Windows that all observe, all generate, or all generate and keep their encoders: rows from the longest on."""
+    """Windows that are `alike`: rows from the longest on."""
 
     def __init__(self, model: VSSM, networks: Networks, windows: Sequence[Window]) -> None:
         self.model, self.networks = model, networks
@@ -116,7 +128,7 @@ class Pass:
         for i in self.order:
             self.parts.append(Part(windows[i], self.parts[-1].rows.stop if self.parts else 0))
         chosen = [part.window for part in self.parts]
-        self.observing, self.encoding = chosen[0].observed is not None, keeps_encoder(model, chosen[0])
+        self.kind = alike(model, chosen[0])
         self.length, seed, position, sample = _per_row(chosen).to(model.device).unbind()
         self.counters = Counters(seed, sample, position)
         temperature = np.repeat([w.temperature for w in chosen], [w.state.num_samples for w in chosen])
@@ -135,7 +147,9 @@ class Pass:
                 part.take(made, done)
             done += steps
         states, size = _to_host(self.state), self.model.config.size
-        results = dict(zip(self.order, (part.result(states, self.encoding, size) for part in self.parts), strict=True))
+        results = dict(
+            zip(self.order, (part.result(states, self.kind.encoding, size) for part in self.parts), strict=True)
+        )
         return [results[i] for i in range(len(results))]
 
     def _block(self, active: list[Part], rows: int, done: int, steps: int) -> dict[str, Tensor]:
@@ -147,12 +161,11 @@ class Pass:
             "temperature": self.temperature[:rows],
             "last": (self.length[:rows] - (done + 1)).clamp(max=steps - 1),
         } | {f"state {name}": tensor[:rows] for name, tensor in self.state.items()}
-        if self.observing:
+        if self.kind.observing:
             inputs["x"] = self._observed(active, rows, done, steps)
         mean = any(part.window.output == "mean" for part in active)
-        kind = (self.observing, self.encoding, mean)
-        function = partial(compute, self.model, self.networks, *kind)
-        outputs = self.networks.run(kind, function, inputs, steps, ("x", "values", "mean"))
+        function = partial(compute, self.model, self.networks, self.kind, mean)
+        outputs = self.networks.run((self.kind, mean), function, inputs, steps, ("x", "values", "mean", "weight"))
         for key, whole in self.state.items():
             whole[:rows] = outputs.pop(f"state {key}")
         return _to_host(outputs)
@@ -172,8 +185,15 @@ def _per_row(windows: Sequence[Window]) -> Tensor:
     """length, seed, position and sample of every row, int64 (4, R): one copy to the device."""
     counts = [w.state.num_samples for w in windows]
     shared = np.array([(w.length, w.state.seed, w.state.position) for w in windows], np.int64)
-    sample = np.concatenate([np.arange(count, dtype=np.int64) for count in counts])
-    return torch.from_numpy(np.vstack([np.repeat(shared, counts, axis=0).T, sample]))
+    sample = torch.cat([_samples(window) for window in windows])
+    return torch.cat([torch.from_numpy(np.repeat(shared, counts, axis=0).T), sample[None]])
+
+
+def _samples(window: Window) -> Tensor:
+    rows = torch.arange(window.state.num_samples)
+    if window.particles is None:
+        return rows
+    return particle(rows // window.particles.count, rows % window.particles.count)
 
 
 def _to_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -184,16 +204,25 @@ def _to_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return moved
 
 
-def keeps_encoder(model: VSSM, window: Window) -> bool:
-    """Whether the encoder goes over the window's steps."""
-    return model.config.encoder.kind == "causal" and (window.encode or window.observed is not None)
+class Kind(NamedTuple):
+    """What a window does: observes or generates, keeps its encoder up to date, weighs particles."""
+
+    observing: bool
+    encoding: bool
+    weighing: bool
+
+
+def alike(model: VSSM, window: Window) -> Kind:
+    """The windows of one pass have one kind."""
+    observing = window.observed is not None
+    encoding = model.config.encoder.kind == "causal" and (window.encode or observing)
+    return Kind(observing, encoding, window.particles is not None)
 
 
 def compute(
     model: VSSM,
     networks: Networks,
-    observing: bool,
-    encoding: bool,
+    kind: Kind,
     mean: bool,
     inputs: dict[str, Tensor],
     steps: int,
@@ -202,16 +231,22 @@ def compute(
     counters = Counters(inputs["seed"], inputs["sample"], inputs["position"])
     state = {k.removeprefix("state "): v for k, v in inputs.items() if k.startswith("state ")}
     last, temperature = inputs["last"], inputs["temperature"]
-    if observing:
-        block = observe(model, networks, counters, inputs["x"], state, last)
+    if kind.observing:
+        block = observe(model, networks, counters, inputs["x"], state, last, kind.weighing)
     else:
-        block = generate(model, networks, counters, temperature, state, last, steps, mean, encoding)
-    made = {"values": block.values, "mean": block.mean, "finite": block.finite}
+        block = generate(model, networks, counters, temperature, state, last, steps, mean, kind.encoding)
+    made = {"values": block.values, "mean": block.mean, "finite": block.finite, "weight": block.weight}
     return {k: v for k, v in made.items() if v is not None} | {f"state {k}": v for k, v in block.state.items()}
 
 
 def observe(
-    model: VSSM, networks: Networks, counters: Counters, x: Tensor, state: dict[str, Tensor], last: Tensor
+    model: VSSM,
+    networks: Networks,
+    counters: Counters,
+    x: Tensor,
+    state: dict[str, Tensor],
+    last: Tensor,
+    weigh: bool,
 ) -> Block:
     """The state after observed values x (R, T, size); `last` (R,) is each row's last step."""
     noise = _noise(model, counters, Purpose.POSTERIOR, x.shape[1])
@@ -219,11 +254,17 @@ def observe(
     features = model.encoder_features(x, seen, state.get("noise"))
     e, state["encoder"] = networks.encode(features, state["encoder"], last)
     d: Tensor | None = None
-    for k in range(len(model.levels)):
+    ratios: list[Tensor] = []
+    for k, level in enumerate(model.levels):
         z = networks.posterior(k, e, d, noise[k])
+        if weigh:  # before `decode`, which may overwrite d
+            params = networks.posterior_params(k, e, d), networks.prior_params(k, d)
+            ratios.append(weights.log_ratio(level.latent, z, noise[k], *params))
         d, state[f"level{k}"] = networks.decode(k, z, d, state[f"level{k}"], last)
+    assert d is not None
     state = _with_noise(state, seen, last)
-    return Block(None, None, _finite(state), state)
+    weight = weights.log_prob(model.observation, networks.params(d), x) - sum(ratios) if weigh else None
+    return Block(None, None, _finite(state), state, weight)
 
 
 def generate(

@@ -61,12 +61,29 @@ class CompiledNetworks:
 
     def posterior(self, k: int, e: Tensor, d: Tensor | None, noise: Tensor) -> Tensor:
         """z (B, T, Z) of level k from the posterior and base noise (B, T, Z)."""
-        latent, layer = self._model.levels[k].latent, self._posteriors[k]
-        assert layer is not None
-        params = _map(kernels.mlp, _rows(e if d is None else torch.cat([e, d], dim=-1)), layer)
+        latent = self._model.levels[k].latent
+        params = self._posterior_rows(k, e, d)
         if isinstance(latent, GaussianLatent):
             return _gaussian(params, noise)
         return cast(CategoricalLatent, latent).choose(_tensor(params, noise, latent.size), noise)
+
+    def posterior_params(self, k: int, e: Tensor, d: Tensor | None) -> Tensor:
+        """(B, T, P) of level k: means and log scales, or logits."""
+        latent = self._model.levels[k].latent
+        each = 2 if isinstance(latent, GaussianLatent) else 1
+        return _tensor(self._posterior_rows(k, e, d), e, each * latent.size)
+
+    def prior_params(self, k: int, d: Tensor | None) -> Tensor | None:
+        """(B, T, P) of level k: means and log scales; None where the prior is fixed."""
+        layer = self._priors[k]
+        if layer is None or d is None:
+            return None
+        return _tensor(_map(kernels.mlp, _rows(d), layer), d, 2 * self._model.levels[k].latent.size)
+
+    def _posterior_rows(self, k: int, e: Tensor, d: Tensor | None) -> Floats:
+        layer = self._posteriors[k]
+        assert layer is not None
+        return _map(kernels.mlp, _rows(e if d is None else torch.cat([e, d], dim=-1)), layer)
 
     def decode(self, k: int, z: Tensor, d: Tensor | None, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, T, D) after level k from its latents and the features below, and the stack's state."""

@@ -69,6 +69,8 @@ class TritonNetworks:
             self._mlp(cast(MLP, level.latent.posterior_net), 2 if isinstance(level.latent, GaussianLatent) else 1)
             for level in model.levels
         ]
+        self._posterior_outputs = [self._output(level.latent.posterior_net) for level in model.levels]
+        self._prior_outputs = [self._output(level.latent.prior_net) for level in model.levels]
         head = model.observation.head
         self._head = self._mlp(head) if isinstance(head, MLP) else self._linear(cast(nn.Linear, head))
 
@@ -87,11 +89,23 @@ class TritonNetworks:
         """z (B, T, Z) of level k from the posterior and base noise (B, T, Z)."""
         layer = self._posteriors[k]
         assert layer is not None
-        hidden = self._hidden(layer, e if d is None else torch.cat([e, d], dim=-1))
+        hidden = self._hidden(layer, _with(e, d))
         kind = self._model.levels[k].latent
         if isinstance(kind, CategoricalLatent):
             return kind.choose(linear(layer.last, hidden), noise)
         return latent(layer.last, hidden, noise, LOG_SCALE_LIMIT)
+
+    def posterior_params(self, k: int, e: Tensor, d: Tensor | None) -> Tensor:
+        """(B, T, P) of level k: means and log scales, or logits."""
+        layer, output = self._posteriors[k], self._posterior_outputs[k]
+        assert layer is not None
+        assert output is not None
+        return linear(output, self._hidden(layer, _with(e, d)))
+
+    def prior_params(self, k: int, d: Tensor | None) -> Tensor | None:
+        """(B, T, P) of level k: means and log scales; None where the prior is fixed."""
+        layer, output = self._priors[k], self._prior_outputs[k]
+        return None if layer is None or output is None or d is None else linear(output, self._hidden(layer, d))
 
     def decode(self, k: int, z: Tensor, d: Tensor | None, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, T, D) after level k from its latents and the features below, and the stack's state."""
@@ -144,6 +158,10 @@ class TritonNetworks:
             self._linear(cast(nn.Linear, last), parts),
         )
 
+    def _output(self, module: nn.Module | None) -> Packed | None:
+        """The last layer of an MLP in one part: its outputs themselves, not what is drawn from them."""
+        return None if module is None else self._linear(cast(nn.Linear, cast(MLP, module)[-1]))
+
     def _blocks(self, stack: Stack) -> list[_Block]:
         return [self._pack_block(block) for block in stack.blocks]
 
@@ -160,6 +178,10 @@ class TritonNetworks:
             ssm.skip.detach().contiguous(),
             None if block.linear else self._linear(block.mix, 2),
         )
+
+
+def _with(e: Tensor, d: Tensor | None) -> Tensor:
+    return e if d is None else torch.cat([e, d], dim=-1)
 
 
 def _norm(module: nn.LayerNorm) -> Norm:
