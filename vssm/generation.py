@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from vssm.blocks import Kind
 from vssm.noise import MAX_POSITION, MAX_SAMPLES, MAX_SEED
 from vssm.observations import ObservationError
 from vssm.parallel import torch_alone
 from vssm.particles import Particles, check_count
-from vssm.passes import Advance, Kind, Output, Pass, Window, alike
+from vssm.passes import Advance, Output, Pass, Window, alike
 from vssm.ssm import Stack
 from vssm.state import State, StateError
 
@@ -54,14 +55,13 @@ def _state_shapes(model: VSSM) -> dict[str, tuple[int, ...]]:
 
 def warm_up(model: VSSM) -> None:
     """Compiles and allocates whatever a pass may need: few and many rows, observed and generated steps."""
-    causal = isinstance(model.encoder, Stack)
     shapes = [(1, 1), (1, WARM_UP_STEPS), (WARM_UP_STEPS, 1)]
     if model.device.type == "cuda":  # a graph for each bucket of shapes that whole sequences need
         shapes += [(samples, min(model.config.length, LONGEST_WARM_UP)) for samples in (1, 8, 64)]
     for samples, steps in shapes:
         window = Window(start(model, samples, 0), steps)
         made = advance(model, [window, replace(window, encode=False, output="mean")])[0]
-        if causal:
+        if model.takes_prefix != "none":
             advance(model, [replace(window, observed=made.values[0])])
 
 
@@ -104,14 +104,28 @@ def _check(model: VSSM, window: Window) -> None:
     if window.particles is not None and (window.observed is None or window.particles.state is not state):
         raise ValueError("a window with particles has their state, and observes; Particles.window makes it")
     if window.observed is not None:
-        if not isinstance(model.encoder, Stack):
-            raise ObservationError("a prefix needs a model with a causal encoder; this one's is bidirectional")
+        _check_prefix(model, state.position)
         if not state.encoder:
             raise StateError("this state cannot take observed steps: steps were generated without keeping the encoder")
         if window.observed.shape != (window.length, model.config.size):
             raise ObservationError(
                 f"observed values must be of shape {(window.length, model.config.size)}, not {window.observed.shape}"
             )
+
+
+def _check_prefix(model: VSSM, position: int) -> None:
+    if isinstance(model.encoder, Stack):
+        return
+    if not model.config.encoder.prefixes:
+        raise ObservationError(
+            "a prefix needs a model with a causal encoder, or a bidirectional one trained with cut_prefixes; "
+            "this one's is bidirectional and knows only whole sequences"
+        )
+    if position:
+        raise ObservationError(
+            f"this model's encoder is bidirectional: it reads a prefix as a whole, from the first step on, and at "
+            f"position {position} takes no observed steps any more; begin anew with all observed steps as one prefix"
+        )
 
 
 # -- one request at a time: what `VSSM` offers --------------------------------------------------------------------

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -264,6 +264,13 @@ class VSSM(nn.Module):
     def device(self) -> torch.device:
         return self.embed.weight.device
 
+    @property
+    def takes_prefix(self) -> Literal["anywhere", "start", "none"]:
+        """Where observed steps may come: after any steps, as a whole at the start of a sequence, or never."""
+        if isinstance(self.encoder, Stack):
+            return "anywhere"
+        return "start" if self.config.encoder.prefixes else "none"
+
     def check_observed(self, values: Any) -> np.ndarray[Any, Any]:
         """Observed values as an array (steps, size); raises ObservationError saying what is allowed."""
         return self.observation.check(values)
@@ -281,6 +288,7 @@ class VSSM(nn.Module):
             "modality": config.modality,
             "image": config.image.model_dump() if config.image else None,
             "encoder": config.encoder.kind,
+            "takes_prefix": self.takes_prefix,
             "state_bytes": self.start().tensor_bytes,
             "max_temperature": MAX_TEMPERATURE,
         }

@@ -1,6 +1,6 @@
 """The networks of a model as generation calls them, one implementation for each kind of device.
 
-    encode      what the encoder reads        -> e, its state
+    encode      what the encoder reads        -> e, its state; `encode_whole` for a bidirectional one
     prior       features of the level below   -> z of a level
     posterior   e, features of the level below -> z of a level
     posterior_params, prior_params             -> what z is distributed as: for the weights of particles
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from vssm.compiled.networks import CompiledNetworks
-from vssm.ssm import Stack
+from vssm.ssm import Bidirectional, Stack
 
 if TYPE_CHECKING:
     from vssm.model import VSSM
@@ -39,6 +39,9 @@ class Networks(Protocol):
 
     def encode(self, features: Tensor, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, F), state (B, L, 2N), last (B,) -> e (B, T, E) and the state."""
+
+    def encode_whole(self, features: Tensor) -> Tensor:
+        """(1, T, F) -> e (1, T, E) of a bidirectional encoder, for one whole sequence."""
 
     def prior(self, k: int, d: Tensor | None, noise: Tensor) -> Tensor:
         """z (B, T, Z) of level k."""
@@ -79,6 +82,11 @@ class ReferenceNetworks:
         """See `Networks`."""
         encoded: tuple[Tensor, Tensor] = cast(Stack, self._model.encoder)(self._model.embed(features), state, last)
         return encoded
+
+    def encode_whole(self, features: Tensor) -> Tensor:
+        """See `Networks`."""
+        e: Tensor = cast(Bidirectional, self._model.encoder)(self._model.embed(features))
+        return e
 
     def prior(self, k: int, d: Tensor | None, noise: Tensor) -> Tensor:
         """See `Networks`."""

@@ -9,7 +9,8 @@ values and states are the same bits however a sequence is cut into windows and w
     encoder  -> .    generated steps whose state will be given more observed ones later
 
 An encoder that sees noise reads, for generated steps, the prior's noise in place of the posterior's. A pass goes in
-blocks of steps, small enough for the caches; a sequence leaves it with the block in which its window ends.
+`blocks` of steps, small enough for the caches; a sequence leaves it with the block in which its window ends. Only a
+bidirectional encoder goes over a whole prefix beforehand, over each window's by itself.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vssm import weights
+from vssm.blocks import Kind, compute
 from vssm.networks import Networks
-from vssm.noise import Counters, Purpose, particle
+from vssm.noise import Counters, particle
 from vssm.particles import Particles
 from vssm.state import State
 
@@ -69,20 +70,6 @@ class Advance:
     log_weight: Array | None = None
 
 
-@dataclass(frozen=True)
-class Block:
-    """What one block made of its rows: values and, where asked for, expected values (R, T, size); the state.
-
-    `finite` (R,) says whose distributions and state are. `weight` (R, T) float64: each step's part of the log weights.
-    """
-
-    values: Tensor | None
-    mean: Tensor | None
-    finite: Tensor
-    state: dict[str, Tensor]
-    weight: Tensor | None = None
-
-
 class Part:
     """One window in a pass: the rows that are its samples, and what has been made of them so far."""
 
@@ -91,6 +78,7 @@ class Part:
         self.rows = slice(first, first + window.state.num_samples)
         self.values: list[Array] = []
         self.finite = True
+        self.features: Tensor | None = None
         self.log_weight = None if window.particles is None else window.particles.log_weight
 
     def take(self, made: dict[str, Tensor], done: int) -> None:
@@ -130,11 +118,22 @@ class Pass:
         chosen = [part.window for part in self.parts]
         self.kind = alike(model, chosen[0])
         self.length, seed, position, sample = _per_row(chosen).to(model.device).unbind()
+        self._read_ahead()
         self.counters = Counters(seed, sample, position)
         temperature = np.repeat([w.temperature for w in chosen], [w.state.num_samples for w in chosen])
         self.temperature = torch.from_numpy(temperature).to(model.device, torch.float32)
         names = chosen[0].state.tensors
         self.state = {name: torch.cat([w.state.tensors[name] for w in chosen]).to(model.device) for name in names}
+
+    def _read_ahead(self) -> None:
+        """What a bidirectional encoder makes of each window's prefix (steps, E): the same for all of its rows."""
+        if not self.kind.reading:
+            return
+        for part in self.parts:
+            assert part.window.observed is not None
+            x = torch.from_numpy(np.ascontiguousarray(part.window.observed)).to(self.model.observation.dtype)
+            features = self.model.encoder_features(x[None].to(self.model.device), None, None)
+            part.features = self.networks.encode_whole(features)[0]
 
     def run(self) -> list[Advance]:
         """The results, in the order in which the windows were given."""
@@ -163,9 +162,11 @@ class Pass:
         } | {f"state {name}": tensor[:rows] for name, tensor in self.state.items()}
         if self.kind.observing:
             inputs["x"] = self._observed(active, rows, done, steps)
+        if self.kind.reading:
+            inputs["e"] = self._features(active, rows, done, steps)
         mean = any(part.window.output == "mean" for part in active)
         function = partial(compute, self.model, self.networks, self.kind, mean)
-        outputs = self.networks.run((self.kind, mean), function, inputs, steps, ("x", "values", "mean", "weight"))
+        outputs = self.networks.run((self.kind, mean), function, inputs, steps, ("x", "e", "values", "mean", "weight"))
         for key, whole in self.state.items():
             whole[:rows] = outputs.pop(f"state {key}")
         return _to_host(outputs)
@@ -179,6 +180,15 @@ class Pass:
             given = part.window.observed[done : done + steps]
             x[part.rows, : len(given)] = torch.from_numpy(np.ascontiguousarray(given)).to(observation.dtype)
         return x.to(self.model.device)
+
+    def _features(self, active: list[Part], rows: int, done: int, steps: int) -> Tensor:
+        """Encoder features of the block (R, T, E), zeros behind shorter windows."""
+        e = self.model.embed.weight.new_zeros(rows, steps, self.model.config.encoder.width)
+        for part in active:
+            assert part.features is not None
+            given = part.features[done : done + steps]
+            e[part.rows, : len(given)] = given
+        return e
 
 
 def _per_row(windows: Sequence[Window]) -> Tensor:
@@ -204,112 +214,13 @@ def _to_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return moved
 
 
-class Kind(NamedTuple):
-    """What a window does: observes or generates, keeps its encoder up to date, weighs particles."""
-
-    observing: bool
-    encoding: bool
-    weighing: bool
-
-
 def alike(model: VSSM, window: Window) -> Kind:
     """The windows of one pass have one kind."""
     observing = window.observed is not None
-    encoding = model.config.encoder.kind == "causal" and (window.encode or observing)
-    return Kind(observing, encoding, window.particles is not None)
-
-
-def compute(
-    model: VSSM,
-    networks: Networks,
-    kind: Kind,
-    mean: bool,
-    inputs: dict[str, Tensor],
-    steps: int,
-) -> dict[str, Tensor]:
-    """A block as a pure function of tensors by their names, which may become a graph."""
-    counters = Counters(inputs["seed"], inputs["sample"], inputs["position"])
-    state = {k.removeprefix("state "): v for k, v in inputs.items() if k.startswith("state ")}
-    last, temperature = inputs["last"], inputs["temperature"]
-    if kind.observing:
-        block = observe(model, networks, counters, inputs["x"], state, last, kind.weighing)
-    else:
-        block = generate(model, networks, counters, temperature, state, last, steps, mean, kind.encoding)
-    made = {"values": block.values, "mean": block.mean, "finite": block.finite, "weight": block.weight}
-    return {k: v for k, v in made.items() if v is not None} | {f"state {k}": v for k, v in block.state.items()}
-
-
-def observe(
-    model: VSSM,
-    networks: Networks,
-    counters: Counters,
-    x: Tensor,
-    state: dict[str, Tensor],
-    last: Tensor,
-    weigh: bool,
-) -> Block:
-    """The state after observed values x (R, T, size); `last` (R,) is each row's last step."""
-    noise = _noise(model, counters, Purpose.POSTERIOR, x.shape[1])
-    seen, state = model.gaussian_noise(noise), dict(state)
-    features = model.encoder_features(x, seen, state.get("noise"))
-    e, state["encoder"] = networks.encode(features, state["encoder"], last)
-    d: Tensor | None = None
-    ratios: list[Tensor] = []
-    for k, level in enumerate(model.levels):
-        z = networks.posterior(k, e, d, noise[k])
-        if weigh:  # before `decode`, which may overwrite d
-            params = networks.posterior_params(k, e, d), networks.prior_params(k, d)
-            ratios.append(weights.log_ratio(level.latent, z, noise[k], *params))
-        d, state[f"level{k}"] = networks.decode(k, z, d, state[f"level{k}"], last)
-    assert d is not None
-    state = _with_noise(state, seen, last)
-    weight = weights.log_prob(model.observation, networks.params(d), x) - sum(ratios) if weigh else None
-    return Block(None, None, _finite(state), state, weight)
-
-
-def generate(
-    model: VSSM,
-    networks: Networks,
-    counters: Counters,
-    temperature: Tensor,
-    state: dict[str, Tensor],
-    last: Tensor,
-    steps: int,
-    mean: bool,
-    encode: bool,
-) -> Block:
-    """`steps` generated steps of every row; `last` (R,) is each row's last step, `temperature` (R,)."""
-    noise = _noise(model, counters, Purpose.PRIOR, steps)
-    seen, state = model.gaussian_noise(noise), dict(state)
-    d: Tensor | None = None
-    for k in range(len(model.levels)):
-        z = networks.prior(k, d, noise[k])
-        d, state[f"level{k}"] = networks.decode(k, z, d, state[f"level{k}"], last)
-    assert d is not None
-    params = networks.params(d)
-    values = model.observation.sample(params, counters, temperature)
-    if encode:
-        features = model.encoder_features(values, seen, state.get("noise"))
-        _, state["encoder"] = networks.encode(features, state["encoder"], last)
-    within = torch.arange(steps, device=last.device) <= last[:, None]
-    finite = ((params * 0).flatten(2).sum(2).eq(0) >= within).all(1)
-    expected = model.observation.mean(params, temperature) if mean else None
-    state = _with_noise(state, seen, last)
-    return Block(values, expected, finite & _finite(state), state)
-
-
-def _finite(state: dict[str, Tensor]) -> Tensor:
-    """Whose state (R,) is."""
-    everything = torch.cat([tensor.flatten(1) for tensor in state.values()], dim=1)
-    return (everything * 0).sum(1) == 0  # NaN and infinity do not become zero
-
-
-def _noise(model: VSSM, counters: Counters, purpose: Purpose, steps: int) -> list[Tensor]:
-    """Base noise of every level (R, T, Z)."""
-    latents = [level.latent for level in model.levels]
-    return [counters.draw(v.noise_kind, purpose + k, steps, v.size) for k, v in enumerate(latents)]
-
-
-def _with_noise(state: dict[str, Tensor], seen: Tensor | None, last: Tensor) -> dict[str, Tensor]:
-    """The state with the noise of each row's last step, which an encoder that sees noise reads next."""
-    return state if seen is None else {**state, "noise": seen[torch.arange(len(last), device=last.device), last]}
+    causal = model.config.encoder.kind == "causal"
+    return Kind(
+        observing=observing,
+        encoding=causal and (window.encode or observing),
+        reading=observing and not causal,
+        weighing=window.particles is not None,
+    )

@@ -117,6 +117,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     encoder: str
     state_bytes: int
     max_temperature: float
+    takes_prefix: str = "anywhere"  # or only at the "start", whole; or "none"
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):

@@ -56,9 +56,21 @@ class Task:
         """Whether nothing is left to observe or generate."""
         return not self.observing and self._generated >= self.job.request.length
 
+    @property
+    def whole(self) -> bool:
+        """Whether the next window may not be cut: the encoder reads all of the prefix at once."""
+        return self.observing and self.model.takes_prefix == "start"
+
+    @property
+    def least(self) -> int:
+        """Steps of the smallest next window."""
+        return len(self._prefix) if self._prefix is not None and self.whole else 1
+
     def wanted(self, most: int) -> int:
-        """Steps of the next window, at most `most`."""
+        """Steps of the next window, at most `most`; of a `whole` one all or none."""
         if self._prefix is not None and self.observing:
+            if self.whole:
+                return len(self._prefix) if len(self._prefix) <= most else 0
             return min(most, len(self._prefix) - self._observed)
         length = self.job.request.length
         if self.job.request.stream:

@@ -51,6 +51,7 @@ TABLE: list[tuple[dict[str, Any], int, str, str | None]] = [
     ({"model": "image", "prefix": [[0] * 8] * 8}, 422, "invalid_value", "length"),
     ({"model": "series", "prefix": [[1e300, 0]]}, 422, "invalid_value", "prefix"),
     ({"model": "blind", "prefix": [0, 1]}, 422, "invalid_value", "prefix"),
+    ({"model": "whole", "num_samples": 1000, "prefix": [0] * 300}, 422, "invalid_value", "prefix"),
     ({"model": "pixels", "num_particles": 2}, 422, "invalid_value", "num_particles"),
     ({"model": "pixels", "prefix": [0], "num_particles": 0}, 422, "invalid_value", "num_particles"),
     ({"model": "pixels", "prefix": [0], "num_particles": 65}, 422, "invalid_value", "num_particles"),

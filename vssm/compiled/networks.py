@@ -20,7 +20,7 @@ from vssm.compiled import kernels
 from vssm.compiled.tile import HEIGHT, Floats, pack, pad
 from vssm.latents import LOG_SCALE_LIMIT, CategoricalLatent, GaussianLatent
 from vssm.parallel import even_cuts, in_parts, over_threads, thread_count
-from vssm.ssm import MLP, Block, Stack
+from vssm.ssm import MLP, Bidirectional, Block, Stack
 
 if TYPE_CHECKING:
     from vssm.model import VSSM
@@ -39,7 +39,10 @@ class CompiledNetworks:
     def __init__(self, model: VSSM) -> None:
         self._model = model
         self._embed = pack_linear(model.embed)
-        self._encoder = _blocks(model.encoder) if isinstance(model.encoder, Stack) else []
+        encoder = model.encoder
+        self._encoder = [] if isinstance(encoder, Bidirectional) else _blocks(encoder)
+        both = (encoder.ahead, encoder.back) if isinstance(encoder, Bidirectional) else ()
+        self._both = [_blocks(stack) for stack in both]
         self._inject = [pack_linear(level.inject) for level in model.levels]
         self._stacks = [_blocks(level.stack) for level in model.levels]
         self._priors = [_mlp(getattr(level.latent, "prior_net", None)) for level in model.levels]
@@ -50,6 +53,19 @@ class CompiledNetworks:
         """Encoder features (B, T, E) of what the encoder reads (B, T, F), and its state."""
         e = _tensor(_map(kernels.linear, _rows(features), self._embed), features, self._model.embed.out_features)
         return _stack(self._encoder, e, state, last)
+
+    def encode_whole(self, features: Tensor) -> Tensor:
+        """(1, T, F) -> e (1, T, E) of a bidirectional encoder, for one whole sequence."""
+        width = self._model.embed.out_features
+        e = _tensor(_map(kernels.linear, _rows(features), self._embed), features, width)
+        start = cast(Bidirectional, self._model.encoder).ahead.start(1, e)
+        last = torch.full((1,), e.shape[1] - 1)
+        directions = zip(self._both, (e.clone(), e.flip(1)), strict=True)
+        ahead, back = (_stack(layers, x, start, last)[0] for layers, x in directions)
+        both = _rows(ahead + back.flip(1))
+        out = np.empty_like(both)
+        _run(kernels.norm, len(both), both, (np.ones(width, np.float32), np.zeros(width, np.float32)), out)
+        return torch.from_numpy(out).view(e.shape)
 
     def prior(self, k: int, d: Tensor | None, noise: Tensor) -> Tensor:
         """z (B, T, Z) of level k from the prior and base noise (B, T, Z)."""

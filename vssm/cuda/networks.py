@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vssm.cuda import INTERPRETED
 from vssm.cuda.graphs import STEPS, Function, Graphs, Tensors
 from vssm.cuda.linear import Norm, Packed, Precision, gated, latent, linear, pack
 from vssm.cuda.recurrence import planar_recurrence
 from vssm.latents import LOG_SCALE_LIMIT, CategoricalLatent, GaussianLatent
-from vssm.ssm import MLP, Block, Stack
+from vssm.ssm import MLP, Bidirectional, Block, Stack
 
 if TYPE_CHECKING:
     from vssm.model import VSSM
@@ -61,7 +62,10 @@ class TritonNetworks:
         self._graphs = Graphs({*STEPS, min(model.config.length, max(STEPS))})
         self._stream = torch.bfloat16 if precision == "bf16" and not INTERPRETED else torch.float32
         self._embed = self._linear(model.embed)
-        self._encoder = self._blocks(model.encoder) if isinstance(model.encoder, Stack) else []
+        encoder = model.encoder
+        self._encoder = [] if isinstance(encoder, Bidirectional) else self._blocks(encoder)
+        both = (encoder.ahead, encoder.back) if isinstance(encoder, Bidirectional) else ()
+        self._both = [self._blocks(stack) for stack in both]
         self._inject = [self._linear(level.inject) for level in model.levels]
         self._stacks = [self._blocks(level.stack) for level in model.levels]
         self._priors = [self._mlp(getattr(level.latent, "prior_net", None), 2) for level in model.levels]
@@ -77,6 +81,15 @@ class TritonNetworks:
     def encode(self, features: Tensor, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """Encoder features (B, T, E) of what the encoder reads (B, T, F), and its state."""
         return self._stack(self._encoder, linear(self._embed, features), state, last)
+
+    def encode_whole(self, features: Tensor) -> Tensor:
+        """(1, T, F) -> e (1, T, E) of a bidirectional encoder, for one whole sequence."""
+        e = linear(self._embed, features)
+        start = cast(Bidirectional, self._model.encoder).ahead.start(1, e)
+        last = torch.full((1,), e.shape[1] - 1, device=e.device)
+        directions = zip(self._both, (e, e.flip(1)), strict=True)
+        ahead, back = (self._stack(blocks, x, start, last)[0] for blocks, x in directions)
+        return F.layer_norm(ahead + back.flip(1), e.shape[-1:])
 
     def prior(self, k: int, d: Tensor | None, noise: Tensor) -> Tensor:
         """z (B, T, Z) of level k from the prior and base noise (B, T, Z)."""

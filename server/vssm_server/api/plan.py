@@ -36,6 +36,8 @@ def make_plan(
     num_samples = session.head.num_samples if session else asked.num_samples or 1
     prefix = None if asked.prefix is None else parse_prefix(asked.prefix, info, settings.max_prefix_steps)
     steps = 0 if prefix is None else len(prefix)
+    if prefix is not None:
+        _check_prefix(asked, info, session, num_samples * asked.num_particles * steps, settings)
     start = steps + (session.head.position if session else 0)
     length = _length(asked, info, start)
     _check_limits(asked, info, num_samples, length, settings)
@@ -98,6 +100,26 @@ def _check_session(asked: GenerateRequest, info: ModelInfo, session: Session) ->
             "The session was made by another checkpoint of this model, so it cannot be continued. Start a new one."
         )
         raise Problem("fingerprint_mismatch", message, "session_id")
+
+
+def _check_prefix(
+    asked: GenerateRequest, info: ModelInfo, session: Session | None, work: int, settings: Settings
+) -> None:
+    """A bidirectional encoder reads a prefix as a whole: before any other step, and in one pass, which is bounded."""
+    if info.takes_prefix != "start":
+        return
+    if session is not None:
+        message = (
+            f"The model {info.name!r} reads a prefix as a whole, from the first step on; the session is at position "
+            f"{session.head.position}. Start a new sequence with all observed steps as its prefix."
+        )
+        raise invalid("prefix", message)
+    if work > settings.max_request_steps:
+        message = (
+            f"The model {info.name!r} reads a prefix as a whole: num_samples x num_particles x its steps must be at "
+            f"most {settings.max_request_steps}, not {work}."
+        )
+        raise invalid("prefix", message)
 
 
 def _length(asked: GenerateRequest, info: ModelInfo, start: int) -> int:

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from tests.vssm.models import build
 from vssm import VSSM, Window, linear_recurrence
+from vssm.blocks import compute
 from vssm.cuda.linear import Norm, Precision, gated, latent, linear, pack
 from vssm.cuda.networks import TritonNetworks
 from vssm.cuda.recurrence import recurrence
 from vssm.noise import Counters, Kind
-from vssm.passes import Advance, Pass, compute
+from vssm.passes import Advance, Pass
 
 pytestmark = pytest.mark.gpu
 STEPS = 1_000_000
