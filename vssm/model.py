@@ -125,17 +125,21 @@ class VSSM(nn.Module):
 
     def infer(self, x: Tensor, noise: Sequence[Tensor]) -> tuple[list[Draw], Tensor]:
         """Posterior draws of every level (coarse to fine) and the features (B, T, D) they decode to."""
-        e = self._posterior_features(x, noise)
+        return self.infer_from(self.posterior_features(x, noise), noise)
+
+    def infer_from(self, e: Tensor, noise: Sequence[Tensor]) -> tuple[list[Draw], Tensor]:
+        """`infer` from encoder features (B, T, E)."""
         d: Tensor | None = None
         draws = []
         for k, level in enumerate(self.levels):
             draw = self._posterior(k, e, d, noise)
-            d, _ = level.decode(draw.z, d, level.stack.start(x.shape[0], draw.z))
+            d, _ = level.decode(draw.z, d, level.stack.start(e.shape[0], draw.z))
             draws.append(draw)
         assert d is not None
         return draws, d
 
-    def _posterior_features(self, x: Tensor, noise: Sequence[Tensor]) -> Tensor:
+    def posterior_features(self, x: Tensor, noise: Sequence[Tensor]) -> Tensor:
+        """Encoder features (B, T, E) of x (B, T, size), whose latents `noise` makes."""
         return self.encode(x, self.gaussian_noise(noise))
 
     def _posterior(self, k: int, e: Tensor, d: Tensor | None, noise: Sequence[Tensor]) -> Draw:

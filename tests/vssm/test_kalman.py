@@ -93,8 +93,8 @@ def exact_posterior(model: VSSM, x: Tensor, steps: int = STEPS) -> tuple[Tensor,
 class ExactEncoder(VSSM):
     """The same model with the exact posterior q(z_t | z_{<t}, x) for an encoder, driven by the same base noise."""
 
-    def _posterior_features(self, x: Tensor, noise: Sequence[Tensor]) -> Tensor:
-        mean, factor = exact_posterior(self, x)
+    def posterior_features(self, x: Tensor, noise: Sequence[Tensor]) -> Tensor:
+        mean, factor = exact_posterior(self, x, x.shape[1])
         below = torch.tril(factor, -1)
         conditional = mean + noise[0][..., 0] @ below.T  # E[z_t | z_{<t}, x]
         return torch.stack([conditional, torch.log(torch.diagonal(factor)).expand_as(mean)], dim=-1)
