@@ -106,7 +106,7 @@ def test_a_session_observes_more(serve: Serve) -> None:
 
 
 def test_particles(serve: Serve) -> None:
-    body = {"model": "pixels", "seed": 2, "prefix": [0, 1, 1, 0] * 5, "num_samples": 4, "length": 40}
+    body = {"model": "series", "seed": 2, "prefix": [[0, 1], [1, -1]] * 5, "num_samples": 4, "length": 40}
     alone, several = serve.generate(**body), serve.generate(**body, num_particles=16)
     assert values(several) == values(serve.generate(**body, num_particles=16))
     assert values(alone) == values(serve.generate(**body, num_particles=1))
