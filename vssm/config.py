@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Width = Annotated[int, Field(ge=1, le=16384)]
 Layers = Annotated[int, Field(ge=0, le=256)]
@@ -91,6 +86,8 @@ class Encoder(Config):
 
     `sees_noise` makes the causal posterior autoregressive, q(z_t | x_{1..t}, z_{<t}): the encoder also reads the
     noise that made the earlier Gaussian latents, which is known beforehand, so training stays one parallel pass.
+    `prefixes` says that a bidirectional encoder was trained on sequences that end anywhere (`cut_prefixes` in a
+    recipe), so q(z_{1..c} | x_{1..c}) means something for every c and generation takes a prefix.
     """
 
     kind: Literal["causal", "bidirectional"] = "causal"
@@ -98,11 +95,14 @@ class Encoder(Config):
     state: Width
     layers: Layers
     sees_noise: bool = False
+    prefixes: bool = Field(default=False, exclude_if=lambda prefixes: not prefixes)
 
     @model_validator(mode="after")
-    def _noise_needs_causal(self) -> Encoder:
+    def _options_fit_the_kind(self) -> Encoder:
         if self.sees_noise and self.kind != "causal":
             raise ValueError("sees_noise needs kind = 'causal'")
+        if self.prefixes and self.kind != "bidirectional":
+            raise ValueError("prefixes needs kind = 'bidirectional'; a causal encoder takes prefixes anyway")
         return self
 
 

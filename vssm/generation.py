@@ -12,10 +12,12 @@ import numpy as np
 import torch
 
 from vssm import scaling
+from vssm.blocks import Kind
 from vssm.noise import MAX_POSITION, MAX_SAMPLES, MAX_SEED
 from vssm.observations import ObservationError
 from vssm.parallel import torch_alone
-from vssm.passes import Advance, Array, Output, Pass, Window, keeps_encoder
+from vssm.particles import Particles, check_count
+from vssm.passes import Advance, Array, Output, Pass, Window, alike
 from vssm.ssm import Stack
 from vssm.state import State, StateError
 
@@ -70,14 +72,13 @@ def _state_shapes(model: VSSM) -> dict[str, tuple[int, ...]]:
 
 def warm_up(model: VSSM) -> None:
     """Compiles and allocates whatever a pass may need: few and many rows, observed and generated steps."""
-    causal = isinstance(model.encoder, Stack)
     shapes = [(1, 1), (1, WARM_UP_STEPS), (WARM_UP_STEPS, 1)]
     if model.device.type == "cuda":  # a graph for each bucket of shapes that whole sequences need
         shapes += [(samples, min(model.config.length, LONGEST_WARM_UP)) for samples in (1, 8, 64)]
     for samples, steps in shapes:
         window = Window(start(model, samples, 0), steps)
         made = advance(model, [window, replace(window, encode=False, output="mean")])[0]
-        if causal:
+        if model.takes_prefix != "none":
             advance(model, [replace(window, observed=made.values[0])])
 
 
@@ -98,10 +99,10 @@ def advance(model: VSSM, windows: Sequence[Window]) -> list[Advance]:
 
 
 def _alike(model: VSSM, windows: Sequence[Window]) -> list[list[int]]:
-    """Indices of windows that do the same: observe, generate, or generate and keep the encoder up to date."""
-    groups: dict[tuple[bool, bool], list[int]] = {}
+    """Indices of windows that do the same."""
+    groups: dict[Kind, list[int]] = {}
     for i, window in enumerate(windows):
-        groups.setdefault((window.observed is not None, keeps_encoder(model, window)), []).append(i)
+        groups.setdefault(alike(model, window), []).append(i)
     return list(groups.values())
 
 
@@ -117,9 +118,10 @@ def _check(model: VSSM, window: Window) -> None:
         raise StateError(f"this state holds tensors {shapes}, the model needs {_state_shapes(model)}")
     if window.length < 1 or state.position + window.length > MAX_POSITION:
         raise ValueError(f"a window's length must be at least 1 and end before position 2^48, not {window.length}")
+    if window.particles is not None and (window.observed is None or window.particles.state is not state):
+        raise ValueError("a window with particles has their state, and observes; Particles.window makes it")
     if window.observed is not None:
-        if not isinstance(model.encoder, Stack):
-            raise ObservationError("a prefix needs a model with a causal encoder; this one's is bidirectional")
+        _check_prefix(model, state.position)
         if not state.encoder:
             raise StateError("this state cannot take observed steps: steps were generated without keeping the encoder")
         if window.observed.shape != (window.length, model.config.size):
@@ -128,17 +130,38 @@ def _check(model: VSSM, window: Window) -> None:
             )
 
 
+def _check_prefix(model: VSSM, position: int) -> None:
+    if isinstance(model.encoder, Stack):
+        return
+    if not model.config.encoder.prefixes:
+        raise ObservationError(
+            "a prefix needs a model with a causal encoder, or a bidirectional one trained with cut_prefixes; "
+            "this one's is bidirectional and knows only whole sequences"
+        )
+    if position:
+        raise ObservationError(
+            f"this model's encoder is bidirectional: it reads a prefix as a whole, from the first step on, and at "
+            f"position {position} takes no observed steps any more; begin anew with all observed steps as one prefix"
+        )
+
+
 # -- one request at a time: what `VSSM` offers --------------------------------------------------------------------
 
 
-def condition(model: VSSM, prefix: Any, num_samples: int, seed: int, state: State | None) -> State:
+def condition(
+    model: VSSM, prefix: Any, num_samples: int, seed: int, state: State | None, num_particles: int = 1
+) -> State:
     """The state after observing `prefix` (steps, size)."""
+    check_count(num_particles)
     state = start(model, num_samples, seed) if state is None else state
     observed = model.check_observed(prefix)
     if not len(observed):
         return state
-    window = Window(scaled(model, state, observed), len(observed), observed)
-    return _finite(advance(model, [window])[0]).state
+    state = scaled(model, state, observed)
+    if num_particles > 1:
+        particles = Particles.of(state, num_particles)
+        return particles.after(_finite(advance(model, [particles.window(observed)])[0])).choose()
+    return _finite(advance(model, [Window(state, len(observed), observed)])[0]).state
 
 
 def _finite(result: Advance) -> Advance:
@@ -159,6 +182,7 @@ def stream(
     temperature: float = 1.0,
     output: Output = "sample",
     encode: bool = True,
+    num_particles: int = 1,
 ) -> Iterator[Generated]:
     """Chunks of at most `chunk_steps` generated steps, each with its state."""
     if state is not None and (num_samples is not None or seed is not None):
@@ -171,8 +195,11 @@ def stream(
         raise ValueError(f"chunk_steps must be at least 1, not {chunk_steps}")
     if state is None:
         state = start(model, 1 if num_samples is None else num_samples, 0 if seed is None else seed)
+    check_count(num_particles)
+    if prefix is None and num_particles > 1:
+        raise ValueError("num_particles are for observing a prefix; leave it out, or give a prefix")
     if prefix is not None:
-        state = condition(model, prefix, state.num_samples, state.seed, state)
+        state = condition(model, prefix, state.num_samples, state.seed, state, num_particles)
     remaining = length if length is not None else max(0, model.config.length - state.position)
     if remaining < 1:
         raise ValueError(
@@ -197,6 +224,7 @@ def generate(
     temperature: float,
     output: Output,
     encode: bool,
+    num_particles: int,
 ) -> Generated:
     """All steps at once, in one pass for lengths up to 2^14 and in passes of that many steps beyond."""
     chunks = list(
@@ -211,6 +239,7 @@ def generate(
             temperature=temperature,
             output=output,
             encode=encode,
+            num_particles=num_particles,
         )
     )
     return Advance(np.concatenate([c.values for c in chunks], axis=1), chunks[-1].state)

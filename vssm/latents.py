@@ -42,6 +42,8 @@ class Latent(nn.Module, ABC):
 
     size: int
     noise_kind: Kind
+    posterior_net: nn.Module
+    prior_net: nn.Module | None  # None: the prior is fixed
 
     @abstractmethod
     def prior(self, d: Tensor | None, noise: Tensor) -> Tensor:
@@ -114,6 +116,7 @@ class CategoricalLatent(Latent):
         self.size = level.groups * level.classes
         below = 0 if lowest else decoder_width
         self.posterior_net = MLP(encoder_width + below, encoder_width, self.size, gain=0.1)
+        self.prior_net = None
 
     def prior(self, d: Tensor | None, noise: Tensor) -> Tensor:
         return self._one_hot(self._grouped(noise))

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -125,17 +125,21 @@ class VSSM(nn.Module):
 
     def infer(self, x: Tensor, noise: Sequence[Tensor]) -> tuple[list[Draw], Tensor]:
         """Posterior draws of every level (coarse to fine) and the features (B, T, D) they decode to."""
-        e = self._posterior_features(x, noise)
+        return self.infer_from(self.posterior_features(x, noise), noise)
+
+    def infer_from(self, e: Tensor, noise: Sequence[Tensor]) -> tuple[list[Draw], Tensor]:
+        """`infer` from encoder features (B, T, E)."""
         d: Tensor | None = None
         draws = []
         for k, level in enumerate(self.levels):
             draw = self._posterior(k, e, d, noise)
-            d, _ = level.decode(draw.z, d, level.stack.start(x.shape[0], draw.z))
+            d, _ = level.decode(draw.z, d, level.stack.start(e.shape[0], draw.z))
             draws.append(draw)
         assert d is not None
         return draws, d
 
-    def _posterior_features(self, x: Tensor, noise: Sequence[Tensor]) -> Tensor:
+    def posterior_features(self, x: Tensor, noise: Sequence[Tensor]) -> Tensor:
+        """Encoder features (B, T, E) of x (B, T, size), whose latents `noise` makes."""
         return self.encode(x, self.gaussian_noise(noise))
 
     def _posterior(self, k: int, e: Tensor, d: Tensor | None, noise: Sequence[Tensor]) -> Draw:
@@ -219,6 +223,7 @@ class VSSM(nn.Module):
         temperature: float = 1.0,
         output: Output = "sample",
         encode: bool = True,
+        num_particles: int = 1,
     ) -> Generated:
         """Generate `length` steps: from the start, after a `prefix` (steps, size), or resumed from a `state`.
 
@@ -226,17 +231,23 @@ class VSSM(nn.Module):
         a new sequence (default 1 and 0); a state brings its own. A prefix is observed before generation, also after a
         state's steps. `length` defaults to what is left of the model's own length. Without `encode` the encoder does
         not go over the generated steps, which is faster, but the state then takes no observed steps later.
+        With `num_particles` (to 64) each sample draws so many latent paths through the prefix and goes on with one,
+        chosen by its importance weight: nearer to p(rest | prefix), for that many times the work on the prefix.
         Raises ValueError (ObservationError, StateError) for what does not fit.
         """
-        return generation.generate(self, num_samples, length, seed, prefix, state, temperature, output, encode)
+        return generation.generate(
+            self, num_samples, length, seed, prefix, state, temperature, output, encode, num_particles
+        )
 
     def stream(self, chunk_steps: int = 256, **arguments: Any) -> Iterator[Generated]:
         """`generate` in chunks of `chunk_steps`: the same values as they are made, each resumable."""
         return generation.stream(self, chunk_steps, **arguments)
 
-    def condition(self, prefix: Any, num_samples: int = 1, seed: int = 0, state: State | None = None) -> State:
-        """The state after observing `prefix` (steps, size), from the start or after a `state`."""
-        return generation.condition(self, prefix, num_samples, seed, state)
+    def condition(
+        self, prefix: Any, num_samples: int = 1, seed: int = 0, state: State | None = None, num_particles: int = 1
+    ) -> State:
+        """The state after observing `prefix` (steps, size), from the start or after a `state`; see `generate`."""
+        return generation.condition(self, prefix, num_samples, seed, state, num_particles)
 
     # -- description ---------------------------------------------------------------------------------------------
 
@@ -261,6 +272,13 @@ class VSSM(nn.Module):
     def device(self) -> torch.device:
         return self.embed.weight.device
 
+    @property
+    def takes_prefix(self) -> Literal["anywhere", "start", "none"]:
+        """Where observed steps may come: after any steps, as a whole at the start of a sequence, or never."""
+        if isinstance(self.encoder, Stack):
+            return "anywhere"
+        return "start" if self.config.encoder.prefixes else "none"
+
     def check_observed(self, values: Any) -> np.ndarray[Any, Any]:
         """Observed values as an array (steps, size); raises ObservationError saying what is allowed."""
         return self.observation.check(values)
@@ -278,6 +296,7 @@ class VSSM(nn.Module):
             "modality": config.modality,
             "image": config.image.model_dump() if config.image else None,
             "encoder": config.encoder.kind,
+            "takes_prefix": self.takes_prefix,
             "state_bytes": self.start().tensor_bytes,
             "max_temperature": MAX_TEMPERATURE,
         }

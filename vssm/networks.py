@@ -1,8 +1,9 @@
 """The networks of a model as generation calls them, one implementation for each kind of device.
 
-    encode      what the encoder reads        -> e, its state
+    encode      what the encoder reads        -> e, its state; `encode_whole` for a bidirectional one
     prior       features of the level below   -> z of a level
     posterior   e, features of the level below -> z of a level
+    posterior_params, prior_params             -> what z is distributed as: for the weights of particles
     decode      z, features of the level below -> features of a level, its state
     params      features of the last level    -> p(x | z)
 
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 
 from vssm.compiled.networks import CompiledNetworks
-from vssm.ssm import Stack
+from vssm.ssm import Bidirectional, Stack
 
 if TYPE_CHECKING:
     from vssm.model import VSSM
@@ -39,11 +40,20 @@ class Networks(Protocol):
     def encode(self, features: Tensor, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, F), state (B, L, 2N), last (B,) -> e (B, T, E) and the state."""
 
+    def encode_whole(self, features: Tensor) -> Tensor:
+        """(1, T, F) -> e (1, T, E) of a bidirectional encoder, for one whole sequence."""
+
     def prior(self, k: int, d: Tensor | None, noise: Tensor) -> Tensor:
         """z (B, T, Z) of level k."""
 
     def posterior(self, k: int, e: Tensor, d: Tensor | None, noise: Tensor) -> Tensor:
         """z (B, T, Z) of level k."""
+
+    def posterior_params(self, k: int, e: Tensor, d: Tensor | None) -> Tensor:
+        """(B, T, P) of level k: means and log scales, or logits."""
+
+    def prior_params(self, k: int, d: Tensor | None) -> Tensor | None:
+        """(B, T, P) of level k: means and log scales; None where the prior is fixed."""
 
     def decode(self, k: int, z: Tensor, d: Tensor | None, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, T, D) after level k, and the state of its stack."""
@@ -73,6 +83,11 @@ class ReferenceNetworks:
         encoded: tuple[Tensor, Tensor] = cast(Stack, self._model.encoder)(self._model.embed(features), state, last)
         return encoded
 
+    def encode_whole(self, features: Tensor) -> Tensor:
+        """See `Networks`."""
+        e: Tensor = cast(Bidirectional, self._model.encoder)(self._model.embed(features))
+        return e
+
     def prior(self, k: int, d: Tensor | None, noise: Tensor) -> Tensor:
         """See `Networks`."""
         return self._model.levels[k].latent.prior(d, noise)
@@ -80,6 +95,16 @@ class ReferenceNetworks:
     def posterior(self, k: int, e: Tensor, d: Tensor | None, noise: Tensor) -> Tensor:
         """See `Networks`."""
         return self._model.levels[k].latent.posterior(e, d, noise).z
+
+    def posterior_params(self, k: int, e: Tensor, d: Tensor | None) -> Tensor:
+        """See `Networks`."""
+        params: Tensor = self._model.levels[k].latent.posterior_net(e if d is None else torch.cat([e, d], dim=-1))
+        return params
+
+    def prior_params(self, k: int, d: Tensor | None) -> Tensor | None:
+        """See `Networks`."""
+        net = self._model.levels[k].latent.prior_net
+        return None if net is None or d is None else net(d)
 
     def decode(self, k: int, z: Tensor, d: Tensor | None, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """See `Networks`."""

@@ -26,6 +26,7 @@ from torch import Tensor
 MAX_SEED = 2**63 - 1
 MAX_POSITION = 2**48
 MAX_SAMPLES = 2**32
+MAX_PARTICLES = 64  # of one sample, see `particle`
 
 Kind = Literal["word", "normal", "logistic", "gumbel"]
 
@@ -36,11 +37,15 @@ class Purpose(IntEnum):
     OBSERVATION = 0
     PRIOR = 16
     POSTERIOR = 32
+    CHOICE = 48  # among the particles of a sample
 
 
 @dataclass(frozen=True)
 class Counters:
-    """Which steps a batch of rows is about to take; one entry a row, int64 tensors of shape (rows,)."""
+    """Which steps a batch of rows is about to take; one entry a row, int64 tensors of shape (rows,).
+
+    A sample is below 2^32, or one that `particle` made.
+    """
 
     seed: Tensor
     sample: Tensor
@@ -57,6 +62,14 @@ class Counters:
 
             return draw(self, kind, purpose, steps, width)
         return draw_reference(self, kind, purpose, steps, width)
+
+
+def particle(sample: Tensor, number: Tensor) -> Tensor:
+    """The sample (int64) whose noise particle `number` of `sample` has; particle 0 has the sample's own.
+
+    Philox sees the number beside the purpose, in bits that no purpose uses, so no two particles share noise.
+    """
+    return sample + (number << 32)
 
 
 # -- the reference: torch operations, any device ----------------------------------------------------------------
@@ -91,8 +104,8 @@ def draw_reference(counters: Counters, kind: Kind, purpose: int, steps: int, wid
     shape = (position.shape[0], steps, blocks)
     c0 = (position & MASK).expand(shape)
     c1 = ((position >> 32) << 16) + block
-    c2 = counters.sample[:, None, None].expand(shape)
-    c3 = torch.full(shape, purpose, dtype=torch.int64, device=device)
+    c2 = (counters.sample & MASK)[:, None, None].expand(shape)
+    c3 = (purpose + ((counters.sample >> 32) << 8))[:, None, None].expand(shape)
     k0 = (counters.seed & MASK)[:, None, None].expand(shape)
     k1 = ((counters.seed >> 32) & MASK)[:, None, None].expand(shape)
     words = torch.stack(philox((c0, c1, c2, c3), (k0, k1)), dim=-1).flatten(2)[..., :width]  # (R, T, width)

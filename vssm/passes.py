@@ -10,7 +10,8 @@ values and states are the same bits however a sequence is cut into windows and w
 
 Where a state has a `scale`, the networks see values normalised by it, and callers see them in their own units.
 An encoder that sees noise reads, for generated steps, the prior's noise in place of the posterior's. A pass goes in
-blocks of steps, small enough for the caches; a sequence leaves it with the block in which its window ends.
+`blocks` of steps, small enough for the caches; a sequence leaves it with the block in which its window ends. Only a
+bidirectional encoder goes over a whole prefix beforehand, over each window's by itself.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vssm.blocks import Kind, compute
 from vssm.networks import Networks
-from vssm.noise import Counters, Purpose
-from vssm.scaling import normalise, restore
+from vssm.noise import Counters, particle
+from vssm.particles import Particles
 from vssm.state import State
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ class Window:
     A window may be any part of a prefix, so it leaves the scale of a state as it is: `VSSM.scaled` takes it before.
 
     `temperature` scales the observation noise (0 = most likely value); `output` "mean" returns expected values and
-    still advances on samples. `encode` keeps the encoder up to date, which a later prefix needs.
+    still advances on samples. `encode` keeps the encoder up to date, which a later prefix needs. `particles`, whose
+    state it then is, are weighed by what is observed.
     """
 
     state: State
@@ -52,6 +55,7 @@ class Window:
     temperature: float = 1.0
     output: Output = "sample"
     encode: bool = True
+    particles: Particles | None = None
 
 
 @dataclass(frozen=True)
@@ -59,25 +63,14 @@ class Advance:
     """values (num_samples, length, size), without steps for an observed window; the state after them.
 
     `finite` is False when NaN or infinity came up in the distributions of the values or in the state: values drawn
-    from such distributions look like any others, and are not to be used.
+    from such distributions look like any others, and are not to be used. `log_weight` (rows,) float64 is that of
+    particles after the window.
     """
 
     values: Array
     state: State
     finite: bool = True
-
-
-@dataclass(frozen=True)
-class Block:
-    """What one block made of its rows: values and, where asked for, expected values (R, T, size); the state.
-
-    `finite` (R,) says whose distributions and state are.
-    """
-
-    values: Tensor | None
-    mean: Tensor | None
-    finite: Tensor
-    state: dict[str, Tensor]
+    log_weight: Array | None = None
 
 
 class Part:
@@ -88,6 +81,8 @@ class Part:
         self.rows = slice(first, first + window.state.num_samples)
         self.values: list[Array] = []
         self.finite = True
+        self.features: Tensor | None = None
+        self.log_weight = None if window.particles is None else window.particles.log_weight
 
     def take(self, made: dict[str, Tensor], done: int) -> None:
         """Keeps this window's share of what a block made, before which `done` steps were done; all on the host."""
@@ -95,6 +90,10 @@ class Part:
         if source is not None:
             self.values.append(source[self.rows, : self.window.length - done].numpy())
         self.finite = self.finite and bool(made["finite"][self.rows].all())
+        if self.log_weight is not None:  # one step after another, so that windows may be cut anywhere
+            terms = made["weight"][self.rows, : self.window.length - done].numpy()
+            self.log_weight = np.add.accumulate(np.column_stack([self.log_weight, terms]), axis=1)[:, -1]
+            self.finite = self.finite and bool(np.isfinite(self.log_weight).all())
 
     def result(self, states: dict[str, Tensor], encoder: bool, size: int) -> Advance:
         """After the last block, from the states of all rows on the host."""
@@ -106,12 +105,12 @@ class Part:
             tensors={name: tensor[self.rows].clone() for name, tensor in states.items()},
         )
         if not values:
-            return Advance(np.zeros((before.num_samples, 0, size)), state, self.finite)
+            return Advance(np.zeros((before.num_samples, 0, size)), state, self.finite, self.log_weight)
         return Advance(values[0] if len(values) == 1 else np.concatenate(values, axis=1), state, self.finite)
 
 
 class Pass:
-    """Windows that all observe, all generate, or all generate and keep their encoders: rows from the longest on."""
+    """Windows that are `alike`: rows from the longest on."""
 
     def __init__(self, model: VSSM, networks: Networks, windows: Sequence[Window]) -> None:
         self.model, self.networks = model, networks
@@ -120,13 +119,24 @@ class Pass:
         for i in self.order:
             self.parts.append(Part(windows[i], self.parts[-1].rows.stop if self.parts else 0))
         chosen = [part.window for part in self.parts]
-        self.observing, self.encoding = chosen[0].observed is not None, keeps_encoder(model, chosen[0])
+        self.kind = alike(model, chosen[0])
         self.length, seed, position, sample = _per_row(chosen).to(model.device).unbind()
+        self._read_ahead()
         self.counters = Counters(seed, sample, position)
         temperature = np.repeat([w.temperature for w in chosen], [w.state.num_samples for w in chosen])
         self.temperature = torch.from_numpy(temperature).to(model.device, torch.float32)
         names = chosen[0].state.tensors
         self.state = {name: torch.cat([w.state.tensors[name] for w in chosen]).to(model.device) for name in names}
+
+    def _read_ahead(self) -> None:
+        """What a bidirectional encoder makes of each window's prefix (steps, E): the same for all of its rows."""
+        if not self.kind.reading:
+            return
+        for part in self.parts:
+            assert part.window.observed is not None
+            x = torch.from_numpy(np.ascontiguousarray(part.window.observed)).to(self.model.observation.dtype)
+            features = self.model.encoder_features(x[None].to(self.model.device), None, None)
+            part.features = self.networks.encode_whole(features)[0]
 
     def run(self) -> list[Advance]:
         """The results, in the order in which the windows were given."""
@@ -139,7 +149,9 @@ class Pass:
                 part.take(made, done)
             done += steps
         states, size = _to_host(self.state), self.model.config.size
-        results = dict(zip(self.order, (part.result(states, self.encoding, size) for part in self.parts), strict=True))
+        results = dict(
+            zip(self.order, (part.result(states, self.kind.encoding, size) for part in self.parts), strict=True)
+        )
         return [results[i] for i in range(len(results))]
 
     def _block(self, active: list[Part], rows: int, done: int, steps: int) -> dict[str, Tensor]:
@@ -151,12 +163,13 @@ class Pass:
             "temperature": self.temperature[:rows],
             "last": (self.length[:rows] - (done + 1)).clamp(max=steps - 1),
         } | {f"state {name}": tensor[:rows] for name, tensor in self.state.items()}
-        if self.observing:
+        if self.kind.observing:
             inputs["x"] = self._observed(active, rows, done, steps)
+        if self.kind.reading:
+            inputs["e"] = self._features(active, rows, done, steps)
         mean = any(part.window.output == "mean" for part in active)
-        kind = (self.observing, self.encoding, mean)
-        function = partial(compute, self.model, self.networks, *kind)
-        outputs = self.networks.run(kind, function, inputs, steps, ("x", "values", "mean"))
+        function = partial(compute, self.model, self.networks, self.kind, mean)
+        outputs = self.networks.run((self.kind, mean), function, inputs, steps, ("x", "e", "values", "mean", "weight"))
         for key, whole in self.state.items():
             whole[:rows] = outputs.pop(f"state {key}")
         return _to_host(outputs)
@@ -171,13 +184,29 @@ class Pass:
             x[part.rows, : len(given)] = torch.from_numpy(np.ascontiguousarray(given)).to(observation.dtype)
         return x.to(self.model.device)
 
+    def _features(self, active: list[Part], rows: int, done: int, steps: int) -> Tensor:
+        """Encoder features of the block (R, T, E), zeros behind shorter windows."""
+        e = self.model.embed.weight.new_zeros(rows, steps, self.model.config.encoder.width)
+        for part in active:
+            assert part.features is not None
+            given = part.features[done : done + steps]
+            e[part.rows, : len(given)] = given
+        return e
+
 
 def _per_row(windows: Sequence[Window]) -> Tensor:
     """length, seed, position and sample of every row, int64 (4, R): one copy to the device."""
     counts = [w.state.num_samples for w in windows]
     shared = np.array([(w.length, w.state.seed, w.state.position) for w in windows], np.int64)
-    sample = np.concatenate([np.arange(count, dtype=np.int64) for count in counts])
-    return torch.from_numpy(np.vstack([np.repeat(shared, counts, axis=0).T, sample]))
+    sample = torch.cat([_samples(window) for window in windows])
+    return torch.cat([torch.from_numpy(np.repeat(shared, counts, axis=0).T), sample[None]])
+
+
+def _samples(window: Window) -> Tensor:
+    rows = torch.arange(window.state.num_samples)
+    if window.particles is None:
+        return rows
+    return particle(rows // window.particles.count, rows % window.particles.count)
 
 
 def _to_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -188,96 +217,13 @@ def _to_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return moved
 
 
-def keeps_encoder(model: VSSM, window: Window) -> bool:
-    """Whether the encoder goes over the window's steps."""
-    return model.config.encoder.kind == "causal" and (window.encode or window.observed is not None)
-
-
-def compute(
-    model: VSSM,
-    networks: Networks,
-    observing: bool,
-    encoding: bool,
-    mean: bool,
-    inputs: dict[str, Tensor],
-    steps: int,
-) -> dict[str, Tensor]:
-    """A block as a pure function of tensors by their names, which may become a graph."""
-    counters = Counters(inputs["seed"], inputs["sample"], inputs["position"])
-    state = {k.removeprefix("state "): v for k, v in inputs.items() if k.startswith("state ")}
-    last, temperature = inputs["last"], inputs["temperature"]
-    if observing:
-        block = observe(model, networks, counters, inputs["x"], state, last)
-    else:
-        block = generate(model, networks, counters, temperature, state, last, steps, mean, encoding)
-    made = {"values": block.values, "mean": block.mean, "finite": block.finite}
-    return {k: v for k, v in made.items() if v is not None} | {f"state {k}": v for k, v in block.state.items()}
-
-
-def observe(
-    model: VSSM, networks: Networks, counters: Counters, x: Tensor, state: dict[str, Tensor], last: Tensor
-) -> Block:
-    """The state after observed values x (R, T, size); `last` (R,) is each row's last step."""
-    x = normalise(x, state["scale"]) if "scale" in state else x
-    noise = _noise(model, counters, Purpose.POSTERIOR, x.shape[1])
-    seen, state = model.gaussian_noise(noise), dict(state)
-    features = model.encoder_features(x, seen, state.get("noise"))
-    e, state["encoder"] = networks.encode(features, state["encoder"], last)
-    d: Tensor | None = None
-    for k in range(len(model.levels)):
-        z = networks.posterior(k, e, d, noise[k])
-        d, state[f"level{k}"] = networks.decode(k, z, d, state[f"level{k}"], last)
-    state = _with_noise(state, seen, last)
-    return Block(None, None, _finite(state), state)
-
-
-def generate(
-    model: VSSM,
-    networks: Networks,
-    counters: Counters,
-    temperature: Tensor,
-    state: dict[str, Tensor],
-    last: Tensor,
-    steps: int,
-    mean: bool,
-    encode: bool,
-) -> Block:
-    """`steps` generated steps of every row; `last` (R,) is each row's last step, `temperature` (R,)."""
-    noise = _noise(model, counters, Purpose.PRIOR, steps)
-    seen, state = model.gaussian_noise(noise), dict(state)
-    d: Tensor | None = None
-    for k in range(len(model.levels)):
-        z = networks.prior(k, d, noise[k])
-        d, state[f"level{k}"] = networks.decode(k, z, d, state[f"level{k}"], last)
-    assert d is not None
-    params = networks.params(d)
-    values = model.observation.sample(params, counters, temperature)
-    if encode:
-        features = model.encoder_features(values, seen, state.get("noise"))
-        _, state["encoder"] = networks.encode(features, state["encoder"], last)
-    within = torch.arange(steps, device=last.device) <= last[:, None]
-    finite = ((params * 0).flatten(2).sum(2).eq(0) >= within).all(1)
-    expected = model.observation.mean(params, temperature) if mean else None
-    if "scale" in state:
-        values = restore(values, state["scale"])
-        expected = None if expected is None else restore(expected, state["scale"])
-        finite &= ((values * 0).sum(2).eq(0) >= within).all(1)
-    state = _with_noise(state, seen, last)
-    return Block(values, expected, finite & _finite(state), state)
-
-
-def _finite(state: dict[str, Tensor]) -> Tensor:
-    """Whose state (R,) is."""
-    everything = torch.cat([tensor.flatten(1) for tensor in state.values()], dim=1)
-    return (everything * 0).sum(1) == 0  # NaN and infinity do not become zero
-
-
-def _noise(model: VSSM, counters: Counters, purpose: Purpose, steps: int) -> list[Tensor]:
-    """Base noise of every level (R, T, Z)."""
-    latents = [level.latent for level in model.levels]
-    return [counters.draw(v.noise_kind, purpose + k, steps, v.size) for k, v in enumerate(latents)]
-
-
-def _with_noise(state: dict[str, Tensor], seen: Tensor | None, last: Tensor) -> dict[str, Tensor]:
-    """The state with the noise of each row's last step, which an encoder that sees noise reads next."""
-    return state if seen is None else {**state, "noise": seen[torch.arange(len(last), device=last.device), last]}
+def alike(model: VSSM, window: Window) -> Kind:
+    """The windows of one pass have one kind."""
+    observing = window.observed is not None
+    causal = model.config.encoder.kind == "causal"
+    return Kind(
+        observing=observing,
+        encoding=causal and (window.encode or observing),
+        reading=observing and not causal,
+        weighing=window.particles is not None,
+    )

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vssm.baselines.config import FAMILIES, AnyConfig
+from vssm.config import ModelConfig
 
 Count = Annotated[int, Field(ge=1)]
 Steps = Annotated[int, Field(ge=0)]
@@ -65,6 +66,8 @@ class TrainingSettings(_Table):
     """Nats per level and step below which the KL term gives no gradient."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Decay per step of the averaged weights, which are the ones validated and kept."""
+    cut_prefixes: bool = False
+    """Train every other batch, by chance, on the first steps of its sequences: their bound, scaled to whole ones."""
     metrics_every_steps: Count = 50
     validation_every_steps: Count = 500
     checkpoint_every_seconds: Annotated[float, Field(gt=0)] = 60.0
@@ -86,6 +89,22 @@ class Recipe(_Table):
             raise ValueError(f"data.binarisation is for bernoulli models, not {self.model.observation.kind} ones")
         if self.data.mirrored and self.model.modality != "image":
             raise ValueError("data.mirrored is for images")
+        return self
+
+    @model_validator(mode="after")
+    def _cuts_fit_the_model(self) -> Self:
+        cut, model = self.training.cut_prefixes, self.model
+        if not isinstance(model, ModelConfig):
+            if cut:
+                raise ValueError(
+                    f"training.cut_prefixes is for a VSSM: a {model.family} learns from all prefixes anyway"
+                )
+            return self
+        if model.encoder.kind == "bidirectional" and cut != model.encoder.prefixes:
+            raise ValueError(
+                f"training.cut_prefixes is {cut} and model.encoder.prefixes is {model.encoder.prefixes}: with a "
+                "bidirectional encoder set both, to get a model that takes prefixes, or neither"
+            )
         return self
 
 
@@ -124,6 +143,8 @@ def _explain(item: dict[str, Any]) -> str:
     field = ".".join(str(part) for part in (item["loc"][:1] + item["loc"][2:] if named else item["loc"]))
     if item["type"] == "extra_forbidden":
         return f"{field}: unknown field{_known_fields(item['loc'])}"
+    if not item["loc"]:
+        return str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "missing":
         return f"{field}: missing, it has no default"
     return f"{field}: {item['msg']} (it is {item['input']!r})"

@@ -69,11 +69,12 @@ class Engine:
         plan: list[Part] = []
         left = self.limit
         for task in suspects[:1] or tasks:
-            steps = task.wanted(min(self._chunk_steps, left // task.rows))
+            steps = task.wanted(left // task.rows if task.whole else min(self._chunk_steps, left // task.rows))
             if steps < 1 and plan:
                 continue
-            plan.append((task, max(1, steps)))
-            left -= task.rows * max(1, steps)
+            steps = steps or task.least
+            plan.append((task, steps))
+            left -= task.rows * steps
         return plan
 
     def _pass(self, model: VSSM, plan: list[Part]) -> list[Step]:
@@ -102,7 +103,7 @@ class Engine:
         if len(plan) > 1:
             return [plan[: len(plan) // 2], plan[len(plan) // 2 :]]
         task, steps = plan[0]
-        return [[(task, steps // 2)]] if steps > 1 else []
+        return [[(task, steps // 2)]] if steps > task.least else []
 
     def _check(self, part: Part, window: Window, advance: Advance) -> Step:
         task, steps = part

@@ -48,6 +48,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     ttl_ms: int | None  # None: as the session has it
     timeout_ms: int
     idempotency: str | None  # name of the record that keeps the answer
+    num_particles: int = 1  # latent paths of each sample through the prefix
 
 
 class Chunk(msgspec.Struct, frozen=True, tag_field="event", tag="chunk"):
@@ -116,6 +117,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     encoder: str
     state_bytes: int
     max_temperature: float
+    takes_prefix: str = "anywhere"  # or only at the "start", whole; or "none"
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):

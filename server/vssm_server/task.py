@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vssm import VSSM, Advance, State, Window
+from vssm.particles import Particles
 from vssm_server.messages import Array, Chunk, Done, SessionHead
 from vssm_server.queue import Commit, End, Job, Saved
 
@@ -15,7 +16,10 @@ STREAM_PARTS = 8  # a stream gets about this many chunks, or more when they woul
 
 
 class Task:
-    """First the prefix is observed, then `length` steps are generated, both in windows that may be cut anywhere."""
+    """First the prefix is observed, then `length` steps are generated, both in windows that may be cut anywhere.
+
+    While `particles` observe, they are the state; after the prefix one of each sample's goes on.
+    """
 
     def __init__(self, job: Job, model: VSSM, state: State, saved: Saved | None, queue_ms: float) -> None:
         request = job.request
@@ -24,7 +28,9 @@ class Task:
         self.values: list[NDArray[np.generic]] = []
         self._saved = saved
         self._prefix = None if request.prefix is None else request.prefix.unpack()  # (steps, size)
-        self.state = state if self._prefix is None else model.scaled(state, self._prefix)
+        self.state = state = state if self._prefix is None else model.scaled(state, self._prefix)
+        several = self._prefix is not None and request.num_particles > 1
+        self._particles = Particles.of(state, request.num_particles) if several else None
         self._observed = 0
         self._generated = 0
         self._queue_ms = queue_ms
@@ -33,7 +39,7 @@ class Task:
     @property
     def rows(self) -> int:
         """Sequences that advance together."""
-        return self.job.request.num_samples
+        return self.job.request.num_samples * (self._particles.count if self._particles else 1)
 
     @property
     def alone(self) -> bool:
@@ -50,9 +56,21 @@ class Task:
         """Whether nothing is left to observe or generate."""
         return not self.observing and self._generated >= self.job.request.length
 
+    @property
+    def whole(self) -> bool:
+        """Whether the next window may not be cut: the encoder reads all of the prefix at once."""
+        return self.observing and self.model.takes_prefix == "start"
+
+    @property
+    def least(self) -> int:
+        """Steps of the smallest next window."""
+        return len(self._prefix) if self._prefix is not None and self.whole else 1
+
     def wanted(self, most: int) -> int:
-        """Steps of the next window, at most `most`."""
+        """Steps of the next window, at most `most`; of a `whole` one all or none."""
         if self._prefix is not None and self.observing:
+            if self.whole:
+                return len(self._prefix) if len(self._prefix) <= most else 0
             return min(most, len(self._prefix) - self._observed)
         length = self.job.request.length
         if self.job.request.stream:
@@ -65,6 +83,8 @@ class Task:
         observed = None
         if self._prefix is not None and self.observing:
             observed = self._prefix[self._observed : self._observed + steps]  # (steps, size)
+            if self._particles is not None:
+                return self._particles.window(observed)
         return Window(
             state=self.state,
             length=steps,
@@ -76,16 +96,25 @@ class Task:
 
     def take(self, steps: int, advance: Advance) -> Chunk | None:
         """Keeps what a pass made; a stream's part is returned, to be sent at once."""
-        self.state = advance.state
         if self.observing:
-            self._observed += steps
+            self._take_observed(steps, advance)
             return None
+        self.state = advance.state
         self._generated += steps
         if not self.job.request.stream or self.job.request.idempotency is not None:
             self.values.append(advance.values)
         if self.job.request.stream:
             return Chunk(self.job.request.id, self.state.position, Array.pack(advance.values))
         return None
+
+    def _take_observed(self, steps: int, advance: Advance) -> None:
+        self._observed += steps
+        if self._particles is None:
+            self.state = advance.state
+            return
+        self._particles = self._particles.after(advance)
+        if not self.observing:
+            self.state, self._particles = self._particles.choose(), None
 
     def end(self) -> End:
         """How the job ends when all is generated. A stream has had its values; a retry with its key gets all."""

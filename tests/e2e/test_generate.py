@@ -114,6 +114,24 @@ def test_a_session_observes_more(serve: Serve) -> None:
     assert values(resumed) == values(serve.generate(**body, prefix=[0, 1, 1, 1, 0], length=6))
 
 
+def test_particles(serve: Serve) -> None:
+    body = {"model": "series", "seed": 2, "prefix": [[0, 1], [1, -1]] * 5, "num_samples": 4, "length": 40}
+    alone, several = serve.generate(**body), serve.generate(**body, num_particles=16)
+    assert values(several) == values(serve.generate(**body, num_particles=16))
+    assert values(alone) == values(serve.generate(**body, num_particles=1))
+    assert values(alone) != values(several)
+
+
+def test_a_prefix_that_is_read_whole_comes_first(serve: Serve) -> None:
+    body = {"model": "whole", "seed": 2, "prefix": [0, 1, 1], "num_particles": 3}
+    half = serve.generate(**body, length=5, save=True)
+    rest = serve.generate(session_id=half["session_id"], length=8)
+    assert values(serve.generate(**body))[0] == values(half)[0] + values(rest)[0]
+    refused = serve.client.post("/generate", json={"session_id": half["session_id"], "prefix": [1]})
+    assert refused.status_code == 422
+    assert "the session is at position 16" in refused.json()["error"]["message"]
+
+
 def test_models(serve: Serve) -> None:
     models = {model["name"]: model for model in serve.client.get("/models").json()["models"]}
     assert models["image"]["image"] == {"height": 8, "width": 8, "channels": 1}

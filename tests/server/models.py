@@ -34,6 +34,12 @@ KINDS: dict[str, dict[str, object]] = {
         "observation": {"kind": "bernoulli"},
         "encoder": {**ENCODER, "kind": "bidirectional"},
     },
+    "whole": {
+        "length": 16,
+        "size": 1,
+        "observation": {"kind": "bernoulli"},
+        "encoder": {**ENCODER, "kind": "bidirectional", "prefixes": True},
+    },
 }
 
 

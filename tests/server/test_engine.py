@@ -21,7 +21,7 @@ from vssm import VSSM, Advance, Window
 Values = NDArray[np.generic]
 
 
-def job(model: str, seed: int, rows: int, length: int, prefix: Values | None = None) -> Job:
+def job(model: str, seed: int, rows: int, length: int, prefix: Values | None = None, particles: int = 1) -> Job:
     request = Request(
         id=f"gen_{seed}",
         reply_to="api",
@@ -38,12 +38,13 @@ def job(model: str, seed: int, rows: int, length: int, prefix: Values | None = N
         ttl_ms=None,
         timeout_ms=1000,
         idempotency=None,
+        num_particles=particles,
     )
     return Job(b"0-1", request, 1)
 
 
-def task(model: VSSM, seed: int, rows: int, length: int, prefix: Values | None = None) -> Task:
-    return Task(job("m", seed, rows, length, prefix), model, model.start(rows, seed), None, 0.0)
+def task(model: VSSM, seed: int, rows: int, length: int, prefix: Values | None = None, particles: int = 1) -> Task:
+    return Task(job("m", seed, rows, length, prefix, particles), model, model.start(rows, seed), None, 0.0)
 
 
 def run(engine: Engine, tasks: Sequence[Task]) -> list[Values]:
@@ -104,6 +105,30 @@ def test_prefixes_in_company(kind: str) -> None:
     for seed, values in enumerate(run(Engine(chunk_steps=7, pass_steps=60), tasks)):
         alone = model.generate(num_samples=3, length=17, seed=seed, prefix=prefix if seed % 2 else None)
         assert np.array_equal(values, alone.values)
+
+
+def test_particles_in_company() -> None:
+    model = build("image")
+    prefix = model.generate(length=20, seed=99).values[0]
+    tasks = [task(model, seed, 2, 9, prefix, 1 + seed) for seed in range(5)]
+    assert [t.rows for t in tasks] == [2, 4, 6, 8, 10]
+    together = run(Engine(chunk_steps=7, pass_steps=60), tasks)
+    assert [t.rows for t in tasks] == [2] * 5
+    for seed, values in enumerate(together):
+        alone = model.generate(num_samples=2, length=9, seed=seed, prefix=prefix, num_particles=1 + seed)
+        assert np.array_equal(values, alone.values)
+
+
+def test_a_prefix_that_is_read_whole_is_not_cut() -> None:
+    model = build("whole")
+    prefix = model.generate(length=30, seed=99).values[0]
+    tasks = [task(model, seed, 3, 17, prefix if seed % 2 else None, 2 if seed % 2 else 1) for seed in range(5)]
+    engine = Engine(chunk_steps=7, pass_steps=60)
+    assert [steps for task, steps in engine.plan(tasks) if task.observing] == []  # no room beside the first
+    assert engine.plan(tasks[1:])[0] == (tasks[1], 30)
+    for seed, values in enumerate(run(engine, tasks)):
+        options = {"prefix": prefix, "num_particles": 2} if seed % 2 else {}
+        assert np.array_equal(values, model.generate(num_samples=3, length=17, seed=seed, **options).values)
 
 
 def test_a_pass_is_bounded_and_everybody_ends() -> None:

@@ -2,6 +2,7 @@
 
 import time
 
+import msgspec
 import numpy as np
 import pytest
 from vssm_server.api.prefix import parse_prefix
@@ -58,6 +59,12 @@ def test_refused(prefix: object, size: int, says: str) -> None:
 def test_not_finite_in_float32(value: float) -> None:
     with pytest.raises(Problem, match=r"finite|float32"):
         parse_prefix([value], info(1, REAL), 9)
+
+
+def test_models_without_prefixes_say_why() -> None:
+    blind = msgspec.structs.replace(info(), encoder="bidirectional", takes_prefix="none")
+    with pytest.raises(Problem, match="its encoder is bidirectional, for whole sequences"):
+        parse_prefix([0], blind, 9)
 
 
 def test_a_hundred_thousand_steps_are_quick() -> None:

@@ -21,6 +21,7 @@ KINDS = {
     "series": {"size": 2, "observation": {"kind": "gaussian"}, "levels": [GAUSSIAN]},
     "scaled": {"size": 2, "observation": {"kind": "gaussian"}, "levels": [GAUSSIAN], "scaling": "prefix"},
 }
+WEIGHED = sorted(set(KINDS) - {"rgb", "flow"})  # those whose latent paths can be weighed: `vssm.weights`
 
 
 def config(kind: str, **changes: object) -> ModelConfig:

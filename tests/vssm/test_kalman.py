@@ -78,23 +78,23 @@ def kalman_log_likelihood(m: StateSpace, x: NDArray[np.float64]) -> float:
     return total
 
 
-def exact_posterior(model: VSSM, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (B, T) and Cholesky factor (T, T) of the Gaussian p(z_{1..T} | x), by dense linear algebra."""
-    flat = model.decode([torch.eye(STEPS, dtype=torch.float64)[:, :, None]])[..., 0].flatten(1)  # (T, T * size)
-    base = model.decode([torch.zeros(1, STEPS, 1, dtype=torch.float64)])[..., 0].flatten(1)
+def exact_posterior(model: VSSM, x: Tensor, steps: int = STEPS) -> tuple[Tensor, Tensor]:
+    """Mean (B, T) and Cholesky factor (T, T) of the Gaussian p(z_{1..T} | x_{1..T}), by dense linear algebra."""
+    flat = model.decode([torch.eye(steps, dtype=torch.float64)[:, :, None]])[..., 0].flatten(1)  # (T, T * size)
+    base = model.decode([torch.zeros(1, steps, 1, dtype=torch.float64)])[..., 0].flatten(1)
     matrix = (flat - base).T
-    noise = torch.exp(-2 * log_scale(model)).repeat(STEPS)
-    precision = torch.eye(STEPS, dtype=torch.float64) + matrix.T @ (noise[:, None] * matrix)
+    noise = torch.exp(-2 * log_scale(model)).repeat(steps)
+    precision = torch.eye(steps, dtype=torch.float64) + matrix.T @ (noise[:, None] * matrix)
     covariance = torch.linalg.inv(precision)
-    mean = (x.flatten(1) - base) @ (noise[:, None] * matrix) @ covariance
+    mean = (x[:, :steps].flatten(1) - base) @ (noise[:, None] * matrix) @ covariance
     return mean, torch.linalg.cholesky(covariance)
 
 
 class ExactEncoder(VSSM):
     """The same model with the exact posterior q(z_t | z_{<t}, x) for an encoder, driven by the same base noise."""
 
-    def _posterior_features(self, x: Tensor, noise: Sequence[Tensor]) -> Tensor:
-        mean, factor = exact_posterior(self, x)
+    def posterior_features(self, x: Tensor, noise: Sequence[Tensor]) -> Tensor:
+        mean, factor = exact_posterior(self, x, x.shape[1])
         below = torch.tril(factor, -1)
         conditional = mean + noise[0][..., 0] @ below.T  # E[z_t | z_{<t}, x]
         return torch.stack([conditional, torch.log(torch.diagonal(factor)).expand_as(mean)], dim=-1)

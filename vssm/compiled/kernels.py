@@ -223,6 +223,13 @@ def add_linear(first, last, x, layer, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
+def norm(first, last, x, layer, out):  # type: ignore[no-untyped-def]
+    """Layer norm of rows `first` to `last`."""
+    gain, shift = layer
+    normalise(x, first, last - first, gain, shift, out[first:last])
+
+
+@numba.njit(cache=True, nogil=True)
 def mlp(first, last, x, layer, out):  # type: ignore[no-untyped-def]
     """Norm, hidden layer, activation, output layer, of rows `first` to `last`."""
     (gain, shift), (weight, bias), output = layer

@@ -22,7 +22,7 @@ from vssm.compiled.tile import HEIGHT, Floats, pack, pad
 from vssm.flow import LOG_SCALE_LIMIT, Flow, given
 from vssm.latents import CategoricalLatent, GaussianLatent
 from vssm.parallel import even_cuts, in_parts, over_threads, thread_count
-from vssm.ssm import MLP, Block, Stack
+from vssm.ssm import MLP, Bidirectional, Block, Stack
 
 if TYPE_CHECKING:
     from vssm.model import VSSM
@@ -41,7 +41,10 @@ class CompiledNetworks:
     def __init__(self, model: VSSM) -> None:
         self._model = model
         self._embed = pack_linear(model.embed)
-        self._encoder = _blocks(model.encoder) if isinstance(model.encoder, Stack) else []
+        encoder = model.encoder
+        self._encoder = [] if isinstance(encoder, Bidirectional) else _blocks(encoder)
+        both = (encoder.ahead, encoder.back) if isinstance(encoder, Bidirectional) else ()
+        self._both = [_blocks(stack) for stack in both]
         self._inject = [pack_linear(level.inject) for level in model.levels]
         self._stacks = [_blocks(level.stack) for level in model.levels]
         self._priors = [_mlp(getattr(level.latent, "prior_net", None)) for level in model.levels]
@@ -54,6 +57,19 @@ class CompiledNetworks:
         e = _tensor(_map(kernels.linear, _rows(features), self._embed), features, self._model.embed.out_features)
         return _stack(self._encoder, e, state, last)
 
+    def encode_whole(self, features: Tensor) -> Tensor:
+        """(1, T, F) -> e (1, T, E) of a bidirectional encoder, for one whole sequence."""
+        width = self._model.embed.out_features
+        e = _tensor(_map(kernels.linear, _rows(features), self._embed), features, width)
+        start = cast(Bidirectional, self._model.encoder).ahead.start(1, e)
+        last = torch.full((1,), e.shape[1] - 1)
+        directions = zip(self._both, (e.clone(), e.flip(1)), strict=True)
+        ahead, back = (_stack(layers, x, start, last)[0] for layers, x in directions)
+        both = _rows(ahead + back.flip(1))
+        out = np.empty_like(both)
+        _run(kernels.norm, len(both), both, (np.ones(width, np.float32), np.zeros(width, np.float32)), out)
+        return torch.from_numpy(out).view(e.shape)
+
     def prior(self, k: int, d: Tensor | None, noise: Tensor) -> Tensor:
         """z (B, T, Z) of level k from the prior and base noise (B, T, Z)."""
         latent = self._model.levels[k].latent
@@ -65,12 +81,29 @@ class CompiledNetworks:
 
     def posterior(self, k: int, e: Tensor, d: Tensor | None, noise: Tensor) -> Tensor:
         """z (B, T, Z) of level k from the posterior and base noise (B, T, Z)."""
-        latent, layer = self._model.levels[k].latent, self._posteriors[k]
-        assert layer is not None
-        params = _map(kernels.mlp, _rows(e if d is None else torch.cat([e, d], dim=-1)), layer)
+        latent = self._model.levels[k].latent
+        params = self._posterior_rows(k, e, d)
         if isinstance(latent, GaussianLatent):
             return _gaussian(params, noise)
         return cast(CategoricalLatent, latent).choose(_tensor(params, noise, latent.size), noise)
+
+    def posterior_params(self, k: int, e: Tensor, d: Tensor | None) -> Tensor:
+        """(B, T, P) of level k: means and log scales, or logits."""
+        latent = self._model.levels[k].latent
+        each = 2 if isinstance(latent, GaussianLatent) else 1
+        return _tensor(self._posterior_rows(k, e, d), e, each * latent.size)
+
+    def prior_params(self, k: int, d: Tensor | None) -> Tensor | None:
+        """(B, T, P) of level k: means and log scales; None where the prior is fixed."""
+        layer = self._priors[k]
+        if layer is None or d is None:
+            return None
+        return _tensor(_map(kernels.mlp, _rows(d), layer), d, 2 * self._model.levels[k].latent.size)
+
+    def _posterior_rows(self, k: int, e: Tensor, d: Tensor | None) -> Floats:
+        layer = self._posteriors[k]
+        assert layer is not None
+        return _map(kernels.mlp, _rows(e if d is None else torch.cat([e, d], dim=-1)), layer)
 
     def decode(self, k: int, z: Tensor, d: Tensor | None, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, T, D) after level k from its latents and the features below, and the stack's state."""

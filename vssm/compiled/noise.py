@@ -61,7 +61,7 @@ def _draw(first, last, seed, sample, position, purpose, steps, kind, values):  #
     """Steps `first` to `last` of values (rows, steps, width), counted over all rows."""
     width = values.shape[2]
     blocks = (width + 3) // 4
-    counters = np.empty((5, _BLOCKS), np.uint64)  # three counter words (the fourth is the purpose), two key words
+    counters = np.empty((6, _BLOCKS), np.uint64)  # four counter words, two key words
     numbers, other = np.empty((4, _BLOCKS), np.float64), np.empty((4, _BLOCKS), np.float64)
     total = (last - first) * blocks
     for start in range(0, total, _BLOCKS):
@@ -74,9 +74,10 @@ def _draw(first, last, seed, sample, position, purpose, steps, kind, values):  #
             counters[0, i] = at & np.uint64(MASK)
             counters[1, i] = (((at >> np.uint64(32)) << np.uint64(16)) + np.uint64(block)) & np.uint64(MASK)
             counters[2, i] = np.uint64(sample[sequence]) & np.uint64(MASK)
-            counters[3, i] = key & np.uint64(MASK)
-            counters[4, i] = (key >> np.uint64(32)) & np.uint64(MASK)
-        _words(counters, np.uint64(purpose), numbers)
+            counters[3, i] = np.uint64(purpose) + ((np.uint64(sample[sequence]) >> np.uint64(32)) << np.uint64(8))
+            counters[4, i] = key & np.uint64(MASK)
+            counters[5, i] = (key >> np.uint64(32)) & np.uint64(MASK)
+        _words(counters, numbers)
         if kind != 0:
             for j in range(4):
                 for i in range(_BLOCKS):
@@ -92,13 +93,13 @@ def _draw(first, last, seed, sample, position, purpose, steps, kind, values):  #
 
 
 @numba.njit(cache=True, nogil=True)
-def _words(counters, purpose, words):  # type: ignore[no-untyped-def]
+def _words(counters, words):  # type: ignore[no-untyped-def]
     """Philox 4x32-10; the products are of 32-bit words, so they fit."""
     mask, half = np.uint64(MASK), np.uint64(32)
     m0, m1, w0, w1 = np.uint64(M0), np.uint64(M1), np.uint64(W0), np.uint64(W1)
     for i in range(_BLOCKS):
-        c0, c1, c2, c3 = counters[0, i], counters[1, i], counters[2, i], purpose
-        k0, k1 = counters[3, i], counters[4, i]
+        c0, c1, c2, c3 = counters[0, i], counters[1, i], counters[2, i], counters[3, i]
+        k0, k1 = counters[4, i], counters[5, i]
         for _ in range(10):
             p0, p1 = (c0 & mask) * m0, (c2 & mask) * m1
             c0, c1, c2, c3 = (p1 >> half) ^ c1 ^ k0, p1 & mask, (p0 >> half) ^ c3 ^ k1, p0 & mask

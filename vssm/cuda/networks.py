@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vssm.cuda import INTERPRETED
 from vssm.cuda.graphs import STEPS, Function, Graphs, Tensors
@@ -27,7 +28,7 @@ from vssm.cuda.linear import Norm, Packed, Precision, gated, latent, linear, pac
 from vssm.cuda.recurrence import planar_recurrence
 from vssm.flow import LOG_SCALE_LIMIT, Flow, given
 from vssm.latents import CategoricalLatent, GaussianLatent
-from vssm.ssm import MLP, Block, Stack
+from vssm.ssm import MLP, Bidirectional, Block, Stack
 
 if TYPE_CHECKING:
     from vssm.model import VSSM
@@ -62,7 +63,10 @@ class TritonNetworks:
         self._graphs = Graphs({*STEPS, min(model.config.length, max(STEPS))})
         self._stream = torch.bfloat16 if precision == "bf16" and not INTERPRETED else torch.float32
         self._embed = self._linear(model.embed)
-        self._encoder = self._blocks(model.encoder) if isinstance(model.encoder, Stack) else []
+        encoder = model.encoder
+        self._encoder = [] if isinstance(encoder, Bidirectional) else self._blocks(encoder)
+        both = (encoder.ahead, encoder.back) if isinstance(encoder, Bidirectional) else ()
+        self._both = [self._blocks(stack) for stack in both]
         self._inject = [self._linear(level.inject) for level in model.levels]
         self._stacks = [self._blocks(level.stack) for level in model.levels]
         self._priors = [self._mlp(getattr(level.latent, "prior_net", None), 2) for level in model.levels]
@@ -71,12 +75,23 @@ class TritonNetworks:
             self._mlp(cast(MLP, level.latent.posterior_net), 2 if isinstance(level.latent, GaussianLatent) else 1)
             for level in model.levels
         ]
+        self._posterior_outputs = [self._output(level.latent.posterior_net) for level in model.levels]
+        self._prior_outputs = [self._output(level.latent.prior_net) for level in model.levels]
         head = model.observation.head
         self._head = self._mlp(head) if isinstance(head, MLP) else self._linear(cast(nn.Linear, head))
 
     def encode(self, features: Tensor, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """Encoder features (B, T, E) of what the encoder reads (B, T, F), and its state."""
         return self._stack(self._encoder, linear(self._embed, features), state, last)
+
+    def encode_whole(self, features: Tensor) -> Tensor:
+        """(1, T, F) -> e (1, T, E) of a bidirectional encoder, for one whole sequence."""
+        e = linear(self._embed, features)
+        start = cast(Bidirectional, self._model.encoder).ahead.start(1, e)
+        last = torch.full((1,), e.shape[1] - 1, device=e.device)
+        directions = zip(self._both, (e, e.flip(1)), strict=True)
+        ahead, back = (self._stack(blocks, x, start, last)[0] for blocks, x in directions)
+        return F.layer_norm(ahead + back.flip(1), e.shape[-1:])
 
     def prior(self, k: int, d: Tensor | None, noise: Tensor) -> Tensor:
         """z (B, T, Z) of level k from the prior and base noise (B, T, Z)."""
@@ -90,11 +105,23 @@ class TritonNetworks:
         """z (B, T, Z) of level k from the posterior and base noise (B, T, Z)."""
         layer = self._posteriors[k]
         assert layer is not None
-        hidden = self._hidden(layer, e if d is None else torch.cat([e, d], dim=-1))
+        hidden = self._hidden(layer, _with(e, d))
         kind = self._model.levels[k].latent
         if isinstance(kind, CategoricalLatent):
             return kind.choose(linear(layer.last, hidden), noise)
         return latent(layer.last, hidden, noise, LOG_SCALE_LIMIT)
+
+    def posterior_params(self, k: int, e: Tensor, d: Tensor | None) -> Tensor:
+        """(B, T, P) of level k: means and log scales, or logits."""
+        layer, output = self._posteriors[k], self._posterior_outputs[k]
+        assert layer is not None
+        assert output is not None
+        return linear(output, self._hidden(layer, _with(e, d)))
+
+    def prior_params(self, k: int, d: Tensor | None) -> Tensor | None:
+        """(B, T, P) of level k: means and log scales; None where the prior is fixed."""
+        layer, output = self._priors[k], self._prior_outputs[k]
+        return None if layer is None or output is None or d is None else linear(output, self._hidden(layer, d))
 
     def decode(self, k: int, z: Tensor, d: Tensor | None, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, T, D) after level k from its latents and the features below, and the stack's state."""
@@ -157,6 +184,10 @@ class TritonNetworks:
     def _couplings(self, flow: Flow | None) -> list[_MLP]:
         return [] if flow is None else [cast(_MLP, self._mlp(net, 2)) for net in flow.nets]
 
+    def _output(self, module: nn.Module | None) -> Packed | None:
+        """The last layer of an MLP in one part: its outputs themselves, not what is drawn from them."""
+        return None if module is None else self._linear(cast(nn.Linear, cast(MLP, module)[-1]))
+
     def _blocks(self, stack: Stack) -> list[_Block]:
         return [self._pack_block(block) for block in stack.blocks]
 
@@ -173,6 +204,10 @@ class TritonNetworks:
             ssm.skip.detach().contiguous(),
             None if block.linear else self._linear(block.mix, 2),
         )
+
+
+def _with(e: Tensor, d: Tensor | None) -> Tensor:
+    return e if d is None else torch.cat([e, d], dim=-1)
 
 
 def _norm(module: nn.LayerNorm) -> Norm:

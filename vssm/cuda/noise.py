@@ -103,7 +103,7 @@ def _draw(  # type: ignore[no-untyped-def]
     position = tl.load(position_ptr + row) + step
     c1 = ((position >> 32) << 16) + block
     sample = tl.load(sample_ptr + row) + step * 0
-    c3 = step * 0 + purpose
+    c3 = purpose + ((sample >> 32) << 8)
     w0, w1, w2, w3 = _philox(
         position.to(tl.uint32), c1.to(tl.uint32), sample.to(tl.uint32), c3.to(tl.uint32),
         seed.to(tl.uint32), (seed >> 32).to(tl.uint32),

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vssm.baselines.build import build
-from vssm.batches import derive_seed
+from vssm.batches import derive_seed, generator
 from vssm.examples import Source
 from vssm.recipe import Recipe, TrainingSettings
 
@@ -45,6 +45,15 @@ def kl_weight(step: int, settings: TrainingSettings) -> float:
     return settings.kl_warmup_start + (1 - settings.kl_warmup_start) * risen
 
 
+def cut_length(step: int, length: int, settings: TrainingSettings) -> int:
+    """Return how many steps a batch trains on: all or, half the time with `cut_prefixes`, a random 1..length."""
+    if not settings.cut_prefixes:
+        return length
+    random = generator(settings.seed, "cut", step)
+    whole, cut = torch.randint(2, (1,), generator=random), torch.randint(1, length + 1, (1,), generator=random)
+    return length if whole.item() else int(cut.item())
+
+
 class Trainer:
     """A model, its averaged copy and its optimiser, `step` steps into a recipe."""
 
@@ -64,17 +73,19 @@ class Trainer:
 
     def advance(self) -> None:
         """Do one step."""
-        x = self._batches.batch(self.step).to(self.device)  # (B, T, size)
+        x = self._batches.batch(self.step)
+        length, steps = x.shape[1], cut_length(self.step, x.shape[1], self.settings)
+        x, scale = x[:, :steps].to(self.device), length / steps  # (B, steps, size)
         self._noise.manual_seed(derive_seed(self.settings.seed, "noise", self.step))
         weight = kl_weight(self.step, self.settings)
         elbo = self.model.elbo(x, self._noise, free_bits=self.settings.free_bits, kl_weight=weight)
         self._optimizer.zero_grad()
-        (-elbo.objective.mean()).backward()  # type: ignore[no-untyped-call]
+        (-scale * elbo.objective.mean()).backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self._parameters, self.settings.gradient_clip)
         self._update()
         with torch.no_grad():
-            means = [elbo.nats.mean(), elbo.log_likelihood.mean(), norm, *elbo.kl.mean(0)]
-            self._sums += torch.stack([torch.ones_like(norm), *means])
+            nats, log_likelihood, *kl = scale * torch.stack([elbo.nats, elbo.log_likelihood, *elbo.kl.T]).mean(1)
+            self._sums += torch.stack([torch.ones_like(norm), nats, log_likelihood, norm, *kl])
         self.step += 1
 
     @torch.no_grad()

@@ -84,3 +84,4 @@ class Model(_Answer):
     description: str | None = None
     length: int | None = None
     size: int | None = None
+    takes_prefix: str | None = None

@@ -18,6 +18,7 @@ class Options(TypedDict, total=False):
     num_samples: int
     length: int
     prefix: Prefix
+    num_particles: int
     seed: int
     temperature: float
     output: Literal["sample", "mean"]

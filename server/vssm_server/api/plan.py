@@ -38,6 +38,8 @@ def make_plan(
     num_samples = session.head.num_samples if session else asked.num_samples or 1
     prefix = None if asked.prefix is None else parse_prefix(asked.prefix, info, settings.max_prefix_steps)
     steps = 0 if prefix is None else len(prefix)
+    if prefix is not None:
+        _check_prefix(asked, info, session, num_samples * asked.num_particles * steps, settings)
     start = steps + (session.head.position if session else 0)
     length = _length(asked, info, start)
     _check_limits(asked, info, num_samples, length, settings)
@@ -59,6 +61,7 @@ def make_plan(
         ttl_ms=_ttl_ms(asked.ttl_seconds, settings, session is None),
         timeout_ms=int(settings.deadline_seconds * 1000),
         idempotency=idempotency,
+        num_particles=asked.num_particles,
     )
     return Plan(request, info, start, steps, quantiles)
 
@@ -102,6 +105,26 @@ def _check_session(asked: GenerateRequest, info: ModelInfo, session: Session) ->
         raise Problem("fingerprint_mismatch", message, "session_id")
 
 
+def _check_prefix(
+    asked: GenerateRequest, info: ModelInfo, session: Session | None, work: int, settings: Settings
+) -> None:
+    """A bidirectional encoder reads a prefix as a whole: before any other step, and in one pass, which is bounded."""
+    if info.takes_prefix != "start":
+        return
+    if session is not None:
+        message = (
+            f"The model {info.name!r} reads a prefix as a whole, from the first step on; the session is at position "
+            f"{session.head.position}. Start a new sequence with all observed steps as its prefix."
+        )
+        raise invalid("prefix", message)
+    if work > settings.max_request_steps:
+        message = (
+            f"The model {info.name!r} reads a prefix as a whole: num_samples x num_particles x its steps must be at "
+            f"most {settings.max_request_steps}, not {work}."
+        )
+        raise invalid("prefix", message)
+
+
 def _length(asked: GenerateRequest, info: ModelInfo, start: int) -> int:
     if asked.length == 0 and (asked.prefix is None or not (asked.save or asked.session_id)):
         message = (
@@ -118,9 +141,19 @@ def _length(asked: GenerateRequest, info: ModelInfo, start: int) -> int:
     return info.length - start
 
 
+def _check_particles(asked: GenerateRequest, num_samples: int, settings: Settings) -> None:
+    if asked.num_particles > 1 and asked.prefix is None:
+        raise invalid("num_particles", "num_particles are for observing a prefix: give a prefix, or leave them out.")
+    rows = num_samples * asked.num_particles
+    if rows > settings.max_num_samples:
+        message = f"num_samples x num_particles must be at most {settings.max_num_samples}, not {rows}."
+        raise invalid("num_particles", message)
+
+
 def _check_limits(asked: GenerateRequest, info: ModelInfo, num_samples: int, length: int, settings: Settings) -> None:
     if num_samples > settings.max_num_samples:
         raise invalid("num_samples", f"num_samples must be from 1 to {settings.max_num_samples}, not {num_samples}.")
+    _check_particles(asked, num_samples, settings)
     if length > settings.max_length:
         raise invalid("length", f"length must be from 1 to {settings.max_length}, not {length}.")
     if num_samples * length > settings.max_request_steps:

@@ -12,9 +12,10 @@ from vssm_server.messages import ModelInfo
 
 def parse_prefix(prefix: object, info: ModelInfo, most: int) -> NDArray[np.generic]:
     """The prefix as (steps, size) of the observation's dtype. Raises Problem with what is allowed."""
-    if info.encoder != "causal":
+    if info.takes_prefix == "none":
         raise invalid(
-            "prefix", f"The model {info.name!r} cannot take a prefix: its encoder is {info.encoder}, not causal."
+            "prefix",
+            f"The model {info.name!r} cannot take a prefix: its encoder is {info.encoder}, for whole sequences.",
         )
     rows = _rows(prefix, info)
     if not 1 <= len(rows) <= most:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 MAX_SEED = 2**63 - 1
+MAX_PARTICLES = 64
 
 Prefix = Annotated[
     object,
@@ -58,6 +59,13 @@ class GenerateRequest(BaseModel):
         None, ge=0, description="New steps; if absent, up to the model's own length. 0 only observes a prefix."
     )
     prefix: Prefix = None
+    num_particles: int = Field(
+        1,
+        ge=1,
+        le=MAX_PARTICLES,
+        description="Latent paths that each sample draws through the prefix; it goes on with one of them, chosen by "
+        "its importance weight. More are nearer to what the model says of the rest given the prefix, and take longer.",
+    )
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Drawn and returned when absent.")
     temperature: float = Field(1.0, ge=0, description="Of the observations; 0 takes the most likely value.")
     output: Literal["sample", "mean"] = Field("sample", description="Values drawn, or their means.")
@@ -176,6 +184,10 @@ class ModelResponse(BaseModel):
     encoder: str | None = None
     state_bytes: int | None = None
     max_temperature: float | None = None
+    takes_prefix: Annotated[
+        str | None,
+        Field(description="Where a prefix may stand: anywhere, also in a session; at the start only; or none."),
+    ] = None
 
 
 class ModelList(BaseModel):

@@ -50,6 +50,8 @@ def run(networks: Networks, model: VSSM, x: Tensor, noise: list[Tensor], last: T
         d: Tensor | None = None
         for k in range(len(model.levels)):
             z = networks.prior(k, d, noise[k]) if latents == "prior" else networks.posterior(k, e, d, noise[k])
+            prior = networks.prior_params(k, d)
+            results += [networks.posterior_params(k, e, d), *([] if prior is None else [prior])]
             d, state = networks.decode(k, z, d, states[f"level{k}"], last)
             results += [z, state]
         assert d is not None

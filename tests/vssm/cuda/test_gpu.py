@@ -11,11 +11,12 @@ from torch import Tensor
 
 from tests.vssm.models import build
 from vssm import VSSM, Window, linear_recurrence
+from vssm.blocks import compute
 from vssm.cuda.linear import Norm, Precision, gated, latent, linear, pack
 from vssm.cuda.networks import TritonNetworks
 from vssm.cuda.recurrence import recurrence
 from vssm.noise import Counters, Kind
-from vssm.passes import Advance, Pass, compute
+from vssm.passes import Advance, Pass
 
 pytestmark = pytest.mark.gpu
 STEPS = 1_000_000
@@ -70,16 +71,16 @@ def test_nothing_waits_for_the_device() -> None:
         observed = np.zeros((5, model.config.size))
         for window in (Window(model.start(2, 0), 5, output="mean"), Window(model.start(2, 0), 5, observed)):
             task = Pass(model, networks, [window])
-            x = {"x": task._observed(task.parts, 2, 0, 5)} if task.observing else {}
+            x = {"x": task._observed(task.parts, 2, 0, 5)} if task.kind.observing else {}
             inputs = {
                 "seed": task.counters.seed, "sample": task.counters.sample, "position": task.counters.position,
                 "temperature": task.temperature, "last": task.length - 1,
             } | {f"state {name}": tensor for name, tensor in task.state.items()} | x  # fmt: skip
             with torch.no_grad():
-                compute(model, networks, task.observing, task.encoding, True, inputs, 5)
+                compute(model, networks, task.kind, True, inputs, 5)
                 torch.cuda.set_sync_debug_mode("error")
                 try:
-                    compute(model, networks, task.observing, task.encoding, True, inputs, 5)
+                    compute(model, networks, task.kind, True, inputs, 5)
                 finally:
                     torch.cuda.set_sync_debug_mode("default")
 

@@ -31,6 +31,9 @@ def run(networks: Networks, model: VSSM, given: dict[str, Tensor]) -> dict[str, 
         for k in range(len(model.levels)):
             noise, before = given[f"noise{k}"], given[f"level{k}"]
             z = networks.prior(k, d, noise) if latents == "prior" else networks.posterior(k, e, d, noise)
+            prior = networks.prior_params(k, d)
+            results[f"{latents} q{k}"] = networks.posterior_params(k, e, d)
+            results |= {} if prior is None else {f"{latents} p{k}": prior}
             d, results[f"{latents} level{k}"] = networks.decode(k, z, d, before, last)
             results |= {f"{latents} z{k}": z, f"{latents} d{k}": d}
         assert d is not None
