@@ -29,11 +29,10 @@ def serve(models: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
 def start(models: str, tmp_path: Path) -> Iterator[Callable[..., Serve]]:
     """Starts a server of one's own, with settings."""
     started: list[Serve] = []
+    pixels = next(folder for folder in models.split(",") if folder.endswith("/pixels"))
 
     def begin(**settings: object) -> Serve:
-        started.append(
-            Serve(tmp_path, **{"models": models.split(",")[1], "chunk_steps": CHUNK_STEPS, **settings}).start()
-        )
+        started.append(Serve(tmp_path, **{"models": pixels, "chunk_steps": CHUNK_STEPS, **settings}).start())
         return started[-1]
 
     yield begin
