@@ -42,7 +42,8 @@ def test_cuts_and_strangers_change_nothing(
     state = model.start(samples, 4)
     state = model.generate(state=state, length=7).state if before else state
     whole = model.condition(observed, state=state, num_particles=count)
-    particles = through(model, Particles.of(state, count), observed, cut(data, steps))
+    begun = Particles.of(model.scaled(state, observed), count)
+    particles = through(model, begun, observed, cut(data, steps))
     assert same(particles.choose(), whole)
     assert whole.num_samples == samples
     assert State.from_bytes(whole.to_bytes()).position == state.position + steps

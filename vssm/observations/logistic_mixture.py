@@ -72,7 +72,7 @@ class LogisticMixtureObservation(Observation):
                 weight[-C * C :] *= 0.1
                 together = torch.eye(C) - _LINK_AT_FIRST * torch.diag(torch.ones(C - 1), -1)
                 bias[-C * C :] = _CONTEXT_AT_FIRST * together.reshape(-1, 1)
-            links = bias[K + 2 * C * K : K + (2 * C + shape.links) * K].view(shape.links, K, -1)
+            links = bias[K + 2 * C * K : K + (2 * C + shape.links) * K].view(shape.links, K, self.params_shape[1])
             for c in range(1, C):  # a channel on the one before it: the last link of each channel
                 links[2 * (c - 1)] = _LINK_AT_FIRST
 

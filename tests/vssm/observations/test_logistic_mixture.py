@@ -132,7 +132,10 @@ def test_at_first_a_pixel_is_about_the_one_before() -> None:
     model = mixture(96)
     params = model.params(torch.randn(4, 3, 8))
     context = torch.unflatten(params[:, :, -9:], 2, (3, 3)).movedim(-1, 2)
-    assert (context - 0.8 * torch.eye(3)).abs().max() < 0.4
+    changes = 0.8 * torch.eye(3) - 0.64 * torch.diag(torch.ones(2), -1)  # those of the channel before are in the links
+    assert (context - changes).abs().max() < 0.2
+    links = torch.unflatten(params[:, :, -24:-9], 2, (3, 5)).mean((0, 1, 3, 4))
+    assert (links - torch.tensor([0.8, 0.0, 0.8])).abs().max() < 0.2
 
 
 def test_levels_are_scaled_for_the_encoder_and_described() -> None:
