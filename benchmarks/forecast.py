@@ -6,7 +6,7 @@ takes AutoETS about two seconds, AutoTheta and AutoCES less than one, AutoARIMA 
 busy core (10 windows did not end within 15 minutes); `--windows` bounds it.
 Prints a table, writes benchmarks/results/forecast.json.
 
-    python -m benchmarks.forecast etth1
+    python -m benchmarks.forecast runs/etth1/best
     python -m benchmarks.forecast runs/etth1/best --windows 20 --horizon 24 --library AutoARIMA
 """
 
@@ -28,11 +28,9 @@ from rich.console import Console
 from rich.table import Table
 from statsforecast import models
 
-import vssm
 from benchmarks.machine import machine
-from vssm import baselines, data
-from vssm.baselines import Rival
-from vssm.checkpoint import locate, read_config
+from vssm import data
+from vssm.baselines import load_any
 from vssm.forecast import Forecaster, Setting, Values, by_model, evaluate, seasonal_naive
 
 RESULTS = Path("benchmarks/results/forecast.json")
@@ -60,13 +58,6 @@ def _simulate(
         fitted = getattr(models, name)(season_length=season).fit(np.ascontiguousarray(y))
     paths: NDArray[Any] = fitted.simulate(horizon, num_samples, seed=seed)  # (S, horizon)
     return paths
-
-
-def load(name: str) -> vssm.VSSM | Rival:
-    """A VSSM or a rival, by the name of a shipped model or a folder."""
-    if isinstance(read_config(locate(name)), vssm.ModelConfig):
-        return vssm.load(name)
-    return baselines.load(name)
 
 
 def measure(forecasters: dict[str, Forecaster], test: Values, history: Values, setting: Setting) -> dict[str, Any]:
@@ -103,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     try:
-        model = load(options.model)
+        model = load_any(options.model)
         context = model.config.length - options.horizon if options.context is None else options.context
         setting = Setting(context, options.horizon, 1, options.num_samples, SEASON, options.windows, options.seed)
         history, test = (data.load_series(options.dataset, split).values for split in ("train", "test"))

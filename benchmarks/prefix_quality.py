@@ -4,7 +4,7 @@ For a VSSM an upper bound of -log g(rest | prefix), g being what generation draw
 without and with particles; for an autoregressive rival the exact -log p(rest | prefix). Lower is better, and a bound
 can only look worse than it is. Prints a Markdown table and writes benchmarks/results/prefix_quality.json.
 
-    python benchmarks/prefix_quality.py mnist runs/cut/best runs/transformer/best --digits 200 --particles 1 16
+    python -m benchmarks.prefix_quality mnist runs/cut/best runs/transformer/best --digits 200 --particles 1 16
 """
 
 from __future__ import annotations
@@ -20,13 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import vssm
 from benchmarks.machine import machine
-from vssm import baselines, data
-from vssm.baselines.rival import Rival
+from vssm import data
+from vssm.baselines import Rival, load_any
 from vssm.batches import as_sequences, binarise, generator
-from vssm.checkpoint import locate, read_config
-from vssm.config import ModelConfig
 from vssm.model import VSSM
 from vssm.prefix_bound import conditional_bound, conditional_log_likelihood
 
@@ -57,12 +54,11 @@ def main() -> None:
 
 def measure(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     """One row for each number of particles, or the single one of a rival. Raises ValueError."""
-    vssm_model = isinstance(read_config(locate(name)), ModelConfig)
-    model: VSSM | Rival = vssm.load(name) if vssm_model else baselines.load(name)
+    model = load_any(name)
     images = data.load_images("mnist", "test").images
     grey = as_sequences(images, model.config.length, model.config.size)
     x = binarise(grey, generator(options.seed, "evaluation binarise"))[: options.digits]  # those of `vssm evaluate`
-    return [_row(name, model, x, count, options) for count in (options.particles if vssm_model else [1])]
+    return [_row(name, model, x, count, options) for count in ([1] if isinstance(model, Rival) else options.particles)]
 
 
 def _row(name: str, model: VSSM | Rival, x: Tensor, count: int, options: argparse.Namespace) -> dict[str, Any]:

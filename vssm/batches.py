@@ -1,4 +1,4 @@
-"""Seeds for every purpose, and images as sequences of bits. Nothing here knows about models."""
+"""Seeds for every purpose, the order of epochs, and images as sequences of bits. Nothing here knows about models."""
 
 from __future__ import annotations
 
@@ -38,3 +38,24 @@ def as_sequences(images: NDArray[np.uint8], length: int, size: int) -> Tensor:
 def binarise(grey: Tensor, random: torch.Generator) -> Tensor:
     """Draw each value as 1 with probability grey / 255: uint8 of any shape -> float32 zeros and ones."""
     return (torch.rand(grey.shape, generator=random) * 255 < grey).float()
+
+
+class EpochOrder:
+    """Which examples a step sees: every epoch goes through all of them once, in its own order, a function of the seed.
+
+    Raises: ValueError when there is not one batch of examples.
+    """
+
+    def __init__(self, count: int, batch_size: int, seed: int, purpose: str = "order") -> None:
+        if batch_size > count:
+            raise ValueError(f"batch_size {batch_size} is larger than the {count} training examples")
+        self._count, self._batch_size, self._seed, self._purpose = count, batch_size, seed, purpose
+        self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
+
+    def chosen(self, step: int) -> Tensor:
+        """Indices (batch_size,) of the step's examples."""
+        epoch, place = divmod(step, self._count // self._batch_size)
+        if epoch != self._epoch:
+            random = generator(self._seed, self._purpose, epoch)
+            self._epoch, self._order = epoch, torch.randperm(self._count, generator=random)
+        return self._order[place * self._batch_size : (place + 1) * self._batch_size]

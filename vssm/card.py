@@ -35,7 +35,7 @@ whole sequence is generated in one parallel pass.
 
 {begin}
 Validation bound at step {step:,} of {steps:,} (averaged weights): negative ELBO {bound:.2f} nats per
-sequence. Not yet evaluated on the test split: `vssm evaluate FOLDER --card`.
+sequence. Not yet evaluated on the test split: `vssm evaluate FOLDER --dataset {dataset} --card`.
 {end}
 
 ## Recipe

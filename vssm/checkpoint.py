@@ -103,13 +103,9 @@ def fill(model: nn.Module, folder: Path) -> None:
 
 def check(folder: Path) -> AnyConfig:
     """Load a checkpoint of any family as strictly as `load`, and return its configuration; raises CheckpointError."""
-    from vssm.baselines.build import build
+    from vssm.baselines.build import load_any
 
-    config = read_config(folder)
-    with torch.device("meta"):
-        model = build(config)
-    fill(model, folder)
-    return config
+    return load_any(folder).config
 
 
 def fingerprint_of(config: SequenceConfig, weights: Mapping[str, Tensor]) -> str:

@@ -16,8 +16,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from vssm import cli_hub
-from vssm.cli_messages import messages
+from vssm import cli_forecast, cli_hub
+from vssm.cli_shared import AsJson, Device, Model, check_device, messages
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from vssm.baselines import Rival
     from vssm.data import Report
     from vssm.evaluate import Evaluation
-    from vssm.forecast import Scores
     from vssm.model import VSSM
 
 app = typer.Typer(
@@ -39,10 +38,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-app.add_typer(cli_hub.app)
-Model = Annotated[str, typer.Argument(metavar="MODEL", help=cli_hub.MODEL_HELP)]
-Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, ...")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+for more in (cli_forecast, cli_hub):
+    app.add_typer(more.app)
 
 
 @app.command()
@@ -74,14 +71,14 @@ def train(
         from vssm.train import train as run
 
         checked = load_recipe(recipe, settings or ())
-        _check_device(device)
+        check_device(device)
         with _downloads() as report:
             source, held_out = read(checked, report)
         folder = out or Path("runs") / recipe.stem
         result = run(checked, folder, source=source, held_out=held_out, restart=restart, device=device)
         print(
             f"{result.checkpoint}: validation -ELBO {-result.bound:.2f} nats at step {result.step:,}\n"
-            f"next: vssm evaluate {result.checkpoint} --card"
+            f"next: vssm evaluate {result.checkpoint} --dataset {checked.data.dataset} --card"
         )
 
 
@@ -110,17 +107,20 @@ def evaluate(
       vssm evaluate mnist --limit 500 --json
     """
     with messages():
+        from vssm.baselines import load_any
         from vssm.checkpoint import locate
         from vssm.hub import as_hub_id
 
         if card and as_hub_id(model) is not None:
             raise typer.BadParameter(f"--card: {model} is on the hub; `vssm pull {model} --out FOLDER` makes it yours")
-        loaded, folder = _load_any(model, device), locate(model)
+        check_device(device)
+        loaded, folder = load_any(model, device), locate(model)
         result = _evaluate(loaded, dataset, split, num_importance_samples, limit, seed)
         if card:
             from vssm.card import write_measured
 
-            write_measured(folder, _measured(result, dataset, split))
+            bits = loaded.config.observation.kind == "bernoulli"
+            write_measured(folder, _measured(result, f"{dataset}, {split} split", bits))
         print(json.dumps(result.as_dict(), indent=2)) if as_json else _show_evaluation(result)
 
 
@@ -147,9 +147,10 @@ def _evaluate(model: VSSM | Rival, dataset: str, split: str, samples: int, limit
         )
 
 
-def _measured(result: Evaluation, dataset: str, split: str) -> str:
+def _measured(result: Evaluation, data: str, bits: bool) -> str:
+    seed = f"{'binarised once with ' if bits else ''}seed {result.seed}"
     return (
-        f"{dataset}, {split} split, {result.examples:,} examples, seed {result.seed} "
+        f"{data}, {result.examples:,} examples, {seed} "
         f"({result.bits_per_dimension:.4f} bits per dimension):\n\n{result.as_text()}"
     )
 
@@ -167,56 +168,6 @@ def _show_evaluation(result: Evaluation) -> None:
     console.print(table)
     levels = ", ".join(f"{level:.2f}" for level in result.kl)
     console.print(f"{result.examples:,} examples" + (f"; KL of each level: {levels} nats" if levels else ""))
-
-
-@app.command()
-def forecast(
-    model: Model,
-    horizon: Annotated[int, typer.Option(min=1, help="Steps to forecast.")] = 24,
-    context: Annotated[
-        int | None, typer.Option(min=1, help="Steps observed before; by default what the model's own length leaves.")
-    ] = None,
-    windows: Annotated[int, typer.Option(min=1, help="At most so many, spread evenly over the split.")] = 100,
-    num_samples: Annotated[int, typer.Option(min=2, help="Joint paths of each forecast.")] = 100,
-    season: Annotated[int, typer.Option(min=1, help="Steps of a season, for seasonal-naive and MASE.")] = 24,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same paths.")] = 0,
-    dataset: Annotated[str, typer.Option(help="Series to forecast; its train split gives the units.")] = "etth1",
-    split: Annotated[str, typer.Option(help="Its split.")] = "test",
-    as_json: AsJson = False,
-    device: Device = "cpu",
-) -> None:
-    """Measure forecasts of a series beside seasonal-naive: CRPS, quantile loss, MASE and coverage.
-
-    Examples:
-
-      vssm forecast etth1
-
-      vssm forecast runs/etth1/best --horizon 48 --num-samples 200 --json
-    """
-    with messages():
-        from vssm import data as library
-        from vssm.forecast import Setting, by_model, evaluate, seasonal_naive
-
-        loaded = _load(model, device)
-        series, history = (library.load_series(dataset, part).values for part in (split, "train"))
-        before = loaded.config.length - horizon if context is None else context
-        setting = Setting(before, horizon, 1, num_samples, season, windows, seed)
-        forecasters = {"model": by_model(loaded), "seasonal-naive": seasonal_naive(season)}
-        try:
-            scores = {name: evaluate(by, series, history, setting) for name, by in forecasters.items()}
-        except ValueError as error:
-            raise typer.BadParameter(f"{dataset} cannot be forecast: {error}") from error
-        if as_json:
-            print(json.dumps({name: result.as_dict() for name, result in scores.items()}, indent=2))
-            return
-        _show_forecasts(scores, f"{horizon} steps after {before} of {dataset}, {split} split")
-
-
-def _show_forecasts(scores: dict[str, Scores], title: str) -> None:
-    table = Table("", "CRPS", "quantile loss", "MASE", "80 % coverage", "width", title=title)
-    for name, s in scores.items():
-        table.add_row(name, *(f"{figure:.3f}" for figure in (s.crps, s.quantile_loss, s.mase, s.coverage, s.width)))
-    Console().print(table)
 
 
 @app.command()
@@ -348,30 +299,10 @@ def info(model: Model, as_json: AsJson = False) -> None:
         Console().print(table)
 
 
-def _check_device(device: str) -> None:
-    import torch
-
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise typer.BadParameter(f"--device {device}: {str(error).splitlines()[0]}") from error
-
-
-def _load_any(model: str, device: str) -> VSSM | Rival:
-    """A VSSM or a rival."""
-    from vssm.baselines import load
-    from vssm.checkpoint import locate, read_config
-    from vssm.config import ModelConfig
-
-    _check_device(device)
-    vssm_like = isinstance(read_config(locate(model)), ModelConfig)
-    return _load(model, device) if vssm_like else load(model, device=device)
-
-
 def _load(model: str, device: str) -> VSSM:
     import vssm
 
-    _check_device(device)
+    check_device(device)
     return vssm.load(model, device=device)
 
 

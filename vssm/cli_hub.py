@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vssm.cli_messages import messages
-
-MODEL_HELP = "Name of a shipped model, a checkpoint folder, or owner/name[@revision] on the Hugging Face hub."
+from vssm.cli_shared import Model, messages
 
 app = typer.Typer()
 Repository = Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Repository on the hub.")]
@@ -45,7 +43,7 @@ def pull(
 
 @app.command()
 def push(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
+    model: Model,
     repository: Repository,
     private: Annotated[bool, typer.Option("--private", help="If the repository is new, only you see it.")] = False,
     message: Annotated[str, typer.Option(help="Of the commit.")] = "",

@@ -14,14 +14,15 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from vssm.batches import as_sequences, binarise, generator
-from vssm.config import SequenceConfig
+from vssm.batches import EpochOrder, as_sequences, binarise, generator
+from vssm.config import Categorical, Image, SequenceConfig
 from vssm.data import Data, Images, Series
 from vssm.recipe import Recipe, RecipeError
 from vssm.scaling import measure, normalise
+
+_PLURAL = {"image": "images", "series": "series", "text": "text"}
 
 
 class Source(Protocol):
@@ -45,30 +46,32 @@ def examples(recipe: Recipe, source: Data, held_out: Data | None) -> Examples:
     text or series as as many windows need, are held out.
     Raises: RecipeError when the data do not fit.
     """
-    count, seed, size = recipe.data.validation_examples, recipe.training.seed, recipe.training.batch_size
     try:
-        if isinstance(source, Images):
-            x = _image_sequences(recipe.model, source)
-            if held_out is None:
-                x, last = _split(x, count)
-            else:
-                assert isinstance(held_out, Images)
-                last = _image_sequences(recipe.model, held_out)[-count:]
-            bits = recipe.model.observation.kind == "bernoulli"
-            flipped = recipe.model.image if recipe.data.mirrored else None
-            training: Source = ImageBatches(x, size, seed, bits, flipped.width if flipped else None)
-            return Examples(training, _held_out_images(recipe.model, last, seed))
-        values = _as_run(recipe.model, source)
-        if held_out is None:
-            values, last = _split(values, count * recipe.model.length)
-        else:
-            last = _as_run(recipe.model, held_out)
-        scaled = recipe.model.scaling == "prefix"
-        return Examples(
-            WindowBatches(values, recipe.model.length, size, seed, scaled), windows(recipe.model, last, count)
-        )
+        x = _read(recipe.model, source)
+        last = None if held_out is None else _read(recipe.model, held_out)
+        return _of_images(recipe, x, last) if isinstance(source, Images) else _of_run(recipe, x, last)
     except ValueError as error:
         raise RecipeError(str(error)) from error
+
+
+def _of_images(recipe: Recipe, x: Tensor, last: Tensor | None) -> Examples:
+    """From sequences (n, length, size)."""
+    model, count, training = recipe.model, recipe.data.validation_examples, recipe.training
+    x, last = _split(x, count, "examples") if last is None else (x, last[-count:])
+    mirrored = model.image if recipe.data.mirrored else None
+    try:
+        batches = ImageBatches(x, training.batch_size, training.seed, _of_bits(model), mirrored)
+    except ValueError as error:
+        raise RecipeError(f"training.batch_size: {error}") from error
+    return Examples(batches, _drawn(model, last, training.seed, "validation binarise"))
+
+
+def _of_run(recipe: Recipe, values: Tensor, last: Tensor | None) -> Examples:
+    """From one run of values (n, size)."""
+    model, count, training = recipe.model, recipe.data.validation_examples, recipe.training
+    values, last = _split(values, count * model.length, "steps") if last is None else (values, last)
+    batches = WindowBatches(values, model.length, training.batch_size, training.seed, model.scaling == "prefix")
+    return Examples(batches, windows(model, last, count))
 
 
 def measured_with(model: SequenceConfig, source: Data, limit: int | None, seed: int) -> Tensor:
@@ -78,13 +81,12 @@ def measured_with(model: SequenceConfig, source: Data, limit: int | None, seed: 
     """
     if limit is not None and limit < 1:
         raise ValueError("at least one example is needed to evaluate on")
+    x = _read(model, source)
     if not isinstance(source, Images):
-        return windows(model, _as_run(model, source), limit)
-    x = _image_sequences(model, source)
+        return windows(model, x, limit)
     if not len(x):
         raise ValueError("at least one example is needed to evaluate on")
-    bits = model.observation.kind == "bernoulli"
-    return binarise(x, generator(seed, "evaluation binarise"))[:limit] if bits else x[:limit]
+    return _drawn(model, x, seed, "evaluation binarise")[:limit]
 
 
 def windows(model: SequenceConfig, values: Tensor, count: int | None) -> Tensor:
@@ -92,59 +94,42 @@ def windows(model: SequenceConfig, values: Tensor, count: int | None) -> Tensor:
     last = len(values) - model.length
     if last < 0:
         raise ValueError(f"{len(values)} steps are fewer than the model's length {model.length}")
-    most = 1 + last // model.length
-    starts = torch.linspace(0, last, count).long() if count else model.length * torch.arange(most)
+    starts = torch.linspace(0, last, count).long() if count else torch.arange(0, last + 1, model.length)
     x = values[starts[:, None] + torch.arange(model.length)]
     return _normalised(x, model.length // 2) if model.scaling == "prefix" else x
 
 
 class ImageBatches:
-    """Every epoch in its own order, binarised anew each time where the model reads bits."""
+    """Every epoch in its own order, binarised anew each time where the model reads `bits`; `mirrored` at random."""
 
-    def __init__(self, sequences: Tensor, batch_size: int, seed: int, bits: bool, mirrored: int | None = None) -> None:
-        if batch_size > len(sequences):
-            raise ValueError(f"batch_size {batch_size} is larger than the {len(sequences)} training examples")
-        self.steps_per_epoch = len(sequences) // batch_size
-        self._sequences, self._batch_size, self._seed = sequences, batch_size, seed
-        self._bits, self._mirrored = bits, mirrored
-        self._order = torch.empty(0, dtype=torch.int64)
-        self._epoch = -1
+    def __init__(
+        self, sequences: Tensor, batch_size: int, seed: int, bits: bool, mirrored: Image | None = None
+    ) -> None:
+        self._order = EpochOrder(len(sequences), batch_size, seed)
+        self._sequences, self._seed, self._bits, self._mirrored = sequences, seed, bits, mirrored
 
     def batch(self, step: int) -> Tensor:
         """float32 (batch, length, size) of zeros and ones, or uint8 levels."""
-        epoch, place = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            random = generator(self._seed, "order", epoch)
-            self._order, self._epoch = torch.randperm(len(self._sequences), generator=random), epoch
-        chosen = self._sequences[self._order[place * self._batch_size : (place + 1) * self._batch_size]]
-        if self._mirrored:
-            chosen = self._mirror(chosen, step)
-        return binarise(chosen, generator(self._seed, "binarise", step)) if self._bits else chosen
+        x = self._sequences[self._order.chosen(step)]
+        if self._mirrored is not None:
+            x = self._mirror(x, self._mirrored, step)
+        return binarise(x, generator(self._seed, "binarise", step)) if self._bits else x
 
-    def _mirror(self, x: Tensor, step: int) -> Tensor:
+    def _mirror(self, x: Tensor, image: Image, step: int) -> Tensor:
         """Half of the images, drawn for each step, with left and right changed."""
-        rows = x.view(len(x), -1, self._mirrored or 1, self._channels(x))
-        chosen = torch.rand(len(x), generator=generator(self._seed, "mirror", step)) < 0.5
-        return torch.where(chosen[:, None, None, None], rows.flip(2), rows).view(x.shape)
-
-    def _channels(self, x: Tensor) -> int:
-        pixels = x[0].numel()
-        return 3 if pixels % (3 * (self._mirrored or 1)) == 0 and pixels // 3 % (self._mirrored or 1) == 0 else 1
+        pixels = x.view(len(x), image.height, image.width, image.channels)
+        chosen = torch.rand(len(x), 1, 1, 1, generator=generator(self._seed, "mirror", step)) < 0.5
+        return torch.where(chosen, pixels.flip(2), pixels).view(x.shape)
 
 
 class WindowBatches:
-    """Windows that begin anywhere in one run of values (n, size)."""
+    """Windows that begin anywhere in one run of values (n, size), normalised where they are to be `scaled`."""
 
     def __init__(self, values: Tensor, length: int, batch_size: int, seed: int, scaled: bool) -> None:
         if len(values) < length:
             raise ValueError(f"{len(values)} steps to train on are fewer than the model's length {length}")
-        self._values, self._length, self._batch_size, self._seed, self._scaled = (
-            values,
-            length,
-            batch_size,
-            seed,
-            scaled,
-        )
+        self._values, self._length, self._scaled = values, length, scaled
+        self._batch_size, self._seed = batch_size, seed
 
     def batch(self, step: int) -> Tensor:
         """(batch, length, size) in the values' dtype."""
@@ -162,34 +147,35 @@ def _normalised(x: Tensor, context: int) -> Tensor:
     return normalise(x, torch.from_numpy(np.stack(scales)))
 
 
-def _split(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def _split(x: Tensor, count: int, what: str) -> tuple[Tensor, Tensor]:
     if count >= len(x):
-        raise ValueError(f"data.validation_examples: holding out {count} of {len(x)} leaves nothing to train on")
+        raise ValueError(f"data.validation_examples: {count} of {len(x)} {what} leave none to train on")
     return x[:-count], x[-count:]
 
 
-def _image_sequences(model: SequenceConfig, source: Images) -> Tensor:
-    if model.modality != "image":
-        raise ValueError(f"model.modality: {model.modality} models do not read images")
-    return as_sequences(source.images, model.length, model.size)
+def _of_bits(model: SequenceConfig) -> bool:
+    return model.observation.kind == "bernoulli"
 
 
-def _held_out_images(model: SequenceConfig, x: Tensor, seed: int) -> Tensor:
-    """Bits drawn once, or the levels."""
-    bits = model.observation.kind == "bernoulli"
-    return binarise(x, generator(seed, "validation binarise")) if bits else x
+def _drawn(model: SequenceConfig, x: Tensor, seed: int, purpose: str) -> Tensor:
+    """Images as the model reads them: bits drawn once, or the levels."""
+    return binarise(x, generator(seed, purpose)) if _of_bits(model) else x
 
 
-def _as_run(model: SequenceConfig, source: Data) -> Tensor:
-    """Text or a series as values (n, size) of the model's dtype."""
+def _read(model: SequenceConfig, source: Data) -> Tensor:
+    """Images as sequences (n, length, size), text or a series as one run (n, size) of the model's dtype."""
+    kind = {Images: "image", Series: "series"}.get(type(source), "text")
+    if model.modality != kind:
+        raise ValueError(f"model.modality: {model.modality} models do not read {_PLURAL[kind]}")
+    if isinstance(source, Images):
+        try:
+            return as_sequences(source.images, model.length, model.size)
+        except ValueError as error:
+            raise ValueError(f"model.length, model.size: {error}") from error
     if isinstance(source, Series):
-        if model.modality != "series" or model.size != source.values.shape[1]:
-            raise ValueError(
-                f"model.modality, model.size: the series has {source.values.shape[1]} channels; "
-                f"the model reads {model.modality} of size {model.size}"
-            )
+        if model.size != source.values.shape[1]:
+            raise ValueError(f"model.size: the series has {source.values.shape[1]} channels, not {model.size}")
         return torch.from_numpy(source.values)
-    values: NDArray[np.uint8] = source[0]
-    if model.modality != "text" or getattr(model.observation, "classes", 0) <= int(values.max(initial=0)):
-        raise ValueError("model.modality, model.observation: text needs modality 'text' and 256 classes")
-    return torch.from_numpy(values.astype(np.int64))[:, None]
+    if isinstance(model.observation, Categorical) and model.observation.classes <= int(source.values.max(initial=0)):
+        raise ValueError("model.observation: bytes of text need 256 classes")
+    return torch.from_numpy(source.values.astype(np.int64))[:, None]

@@ -57,5 +57,5 @@ class Flow(nn.Module):
 
 
 def given(a: Tensor, d: Tensor | None) -> Tensor:
-    """What a coupling's network reads."""
+    """What the networks of latents read: features, with those of the level below where there is one."""
     return a if d is None else torch.cat([a, d], dim=-1)

@@ -120,6 +120,8 @@ def _check(model: VSSM, window: Window) -> None:
         raise ValueError(f"a window's length must be at least 1 and end before position 2^48, not {window.length}")
     if window.particles is not None and (window.observed is None or window.particles.state is not state):
         raise ValueError("a window with particles has their state, and observes; Particles.window makes it")
+    if window.particles is not None and model.max_particles == 1:
+        raise ObservationError("num_particles is not possible with this kind of model; leave it out")
     if window.observed is not None:
         _check_prefix(model, state.position)
         if not state.encoder:

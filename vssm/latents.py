@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from vssm import config
 from vssm.exact import exact_exp
-from vssm.flow import Flow, moments
+from vssm.flow import Flow, given, moments
 from vssm.noise import Kind
 from vssm.ssm import MLP
 
@@ -58,10 +58,6 @@ class Latent(nn.Module, ABC):
         """Base noise for training, (B, T, Z)."""
 
 
-def _with(e: Tensor, d: Tensor | None) -> Tensor:
-    return e if d is None else torch.cat([e, d], dim=-1)
-
-
 class GaussianLatent(Latent):
     """Diagonal Gaussians; the lowest level's prior is N(0, I). With couplings, a flow of either."""
 
@@ -83,7 +79,7 @@ class GaussianLatent(Latent):
         return mean + exact_exp(log_scale) * base
 
     def posterior(self, e: Tensor, d: Tensor | None, noise: Tensor) -> Draw:
-        mean, log_scale = moments(self.posterior_net(_with(e, d)))
+        mean, log_scale = moments(self.posterior_net(given(e, d)))
         scale = exact_exp(log_scale)
         z = mean + scale * noise
         if self.prior_net is None or d is None:
@@ -122,7 +118,7 @@ class CategoricalLatent(Latent):
         return self._one_hot(self._grouped(noise))
 
     def posterior(self, e: Tensor, d: Tensor | None, noise: Tensor) -> Draw:
-        logits = self._grouped(self.posterior_net(_with(e, d)))  # (B, T, G, C)
+        logits = self._grouped(self.posterior_net(given(e, d)))  # (B, T, G, C)
         score = logits + self._grouped(noise)
         hard = self._one_hot(score)
         log_q = F.log_softmax(logits, dim=-1)

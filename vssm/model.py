@@ -26,12 +26,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vssm import generation
+from vssm import generation, weights
 from vssm.checkpoint import fingerprint_of
 from vssm.config import GaussianLevel, ModelConfig
 from vssm.generation import MAX_TEMPERATURE, Generated
 from vssm.latents import Draw, Latent, build_latent
 from vssm.networks import Networks, build_networks
+from vssm.noise import MAX_PARTICLES
 from vssm.observations import build_observation
 from vssm.passes import Advance, Output, Window
 from vssm.ssm import Bidirectional, Stack
@@ -279,6 +280,11 @@ class VSSM(nn.Module):
             return "anywhere"
         return "start" if self.config.encoder.prefixes else "none"
 
+    @property
+    def max_particles(self) -> int:
+        """The largest `num_particles`; 1 where paths of this kind of model cannot be weighed."""
+        return MAX_PARTICLES if weights.possible(self.observation, [v.latent for v in self.levels]) else 1
+
     def check_observed(self, values: Any) -> np.ndarray[Any, Any]:
         """Observed values as an array (steps, size); raises ObservationError saying what is allowed."""
         return self.observation.check(values)
@@ -297,6 +303,7 @@ class VSSM(nn.Module):
             "image": config.image.model_dump() if config.image else None,
             "encoder": config.encoder.kind,
             "takes_prefix": self.takes_prefix,
+            "max_particles": self.max_particles,
             "state_bytes": self.start().tensor_bytes,
             "max_temperature": MAX_TEMPERATURE,
         }

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from vssm.compiled.networks import CompiledNetworks
+from vssm.flow import given
 from vssm.ssm import Bidirectional, Stack
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class ReferenceNetworks:
 
     def posterior_params(self, k: int, e: Tensor, d: Tensor | None) -> Tensor:
         """See `Networks`."""
-        params: Tensor = self._model.levels[k].latent.posterior_net(e if d is None else torch.cat([e, d], dim=-1))
+        params: Tensor = self._model.levels[k].latent.posterior_net(given(e, d))
         return params
 
     def prior_params(self, k: int, d: Tensor | None) -> Tensor | None:

@@ -118,6 +118,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     state_bytes: int
     max_temperature: float
     takes_prefix: str = "anywhere"  # or only at the "start", whole; or "none"
+    max_particles: int = 1
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):

@@ -28,9 +28,12 @@ class Task:
         self.values: list[NDArray[np.generic]] = []
         self._saved = saved
         self._prefix = None if request.prefix is None else request.prefix.unpack()  # (steps, size)
-        self.state = state = state if self._prefix is None else model.scaled(state, self._prefix)
-        several = self._prefix is not None and request.num_particles > 1
-        self._particles = Particles.of(state, request.num_particles) if several else None
+        self.state = state
+        self._particles: Particles | None = None
+        if self._prefix is not None:
+            self.state = model.scaled(state, self._prefix)
+            if request.num_particles > 1:
+                self._particles = Particles.of(self.state, request.num_particles)
         self._observed = 0
         self._generated = 0
         self._queue_ms = queue_ms

@@ -55,6 +55,7 @@ TABLE: list[tuple[dict[str, Any], int, str, str | None]] = [
     ({"model": "pixels", "num_particles": 2}, 422, "invalid_value", "num_particles"),
     ({"model": "pixels", "prefix": [0], "num_particles": 0}, 422, "invalid_value", "num_particles"),
     ({"model": "pixels", "prefix": [0], "num_particles": 65}, 422, "invalid_value", "num_particles"),
+    ({"model": "colour", "prefix": [[0] * 12], "num_particles": 2}, 422, "invalid_value", "num_particles"),
     ({"model": "pixels", "prefix": [0], "num_samples": 17, "num_particles": 64}, 422, "invalid_value", "num_particles"),
     ({"session_id": MISSING}, 404, "session_not_found", "session_id"),
     ({"session_id": "../x"}, 404, "session_not_found", "session_id"),

@@ -70,7 +70,7 @@ def test_train_evaluate_sample_info(recipe_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     trained = run("train", recipe_file, "--out", out, "--set", "training.steps=6")
     assert trained.exit_code == 0, trained.output
-    assert f"next: vssm evaluate {out}/best --card" in trained.output
+    assert f"next: vssm evaluate {out}/best --dataset stripes --card" in trained.output
     again = run("train", recipe_file, "--out", out, "--set", "training.steps=6")
     assert "going on from step 6" in again.stderr
     assert again.stdout == trained.stdout

@@ -99,10 +99,13 @@ def test_levels_are_left_as_they_are_and_may_be_mirrored(make_recipe: MakeRecipe
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (Text(np.zeros(20, np.uint8)), "leaves nothing"),
+        (Text(np.zeros(20, np.uint8)), "data.validation_examples: 48 of 20 steps leave none"),
         (Text(np.zeros(60, np.uint8)), "fewer than the model's length"),
-        (Series(np.zeros((90, 3), np.float32), ("a", "b", "c")), "the series has 3 channels"),
-        (Images(np.zeros((9, 4, 4), np.uint8), np.zeros(9, np.uint8)), "text models do not read images"),
+        (Series(np.zeros((90, 3), np.float32), ("a", "b", "c")), "model.modality: text models do not read series"),
+        (
+            Images(np.zeros((9, 4, 4), np.uint8), np.zeros(9, np.uint8)),
+            "model.modality: text models do not read images",
+        ),
     ],
 )
 def test_data_that_do_not_fit_are_refused(source: Any, message: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vssm.conftest import config_of
+from tests.vssm.conftest import TINY, config_of
 from vssm.recipe import Recipe, RecipeError, load_recipe, parse_toml, to_toml
 
 ROOT = Path(__file__).parents[2]
@@ -80,3 +80,11 @@ def test_files_that_are_no_recipes(tmp_path: Path, content: bytes, message: str)
 def test_unreadable_recipe_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(RecipeError, match=r"cannot read recipe .*"):
         load_recipe(tmp_path / name)
+
+
+def test_data_settings_that_do_not_fit_the_model_are_refused() -> None:
+    with pytest.raises(RecipeError, match="binarisation is for bernoulli models, not gaussian ones"):
+        parse_toml(TINY, overrides=['data.binarisation="dynamic"', 'model.observation.kind="gaussian"'])
+    series = TINY.replace('modality = "image"', 'modality = "series"').replace("image = {", "# image = {")
+    with pytest.raises(RecipeError, match="mirrored is for images"):
+        parse_toml(series, overrides=["data.mirrored=true"])

@@ -371,11 +371,11 @@ def test_two_trainings_in_one_folder_are_refused(make_recipe: MakeRecipe, images
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["data.validation_examples=100"], "data.validation_examples: holding out 100 of 100"),
-        (["training.batch_size=81"], "batch_size 81 is larger than the 80"),
+        (["data.validation_examples=100"], "data.validation_examples: 100 of 100 examples"),
+        (["training.batch_size=81"], "training.batch_size: .*larger than the 80"),
         (
             ["model.length=3", "model.image.height=3"],
-            "images of 8x8 have 64 values, .* = 24",
+            "model.length, model.size: images of 8x8 have 64 values, .* = 24",
         ),
     ],
 )

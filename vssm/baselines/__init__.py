@@ -6,7 +6,7 @@
 Same sequences, observation heads, checkpoints and training as the VSSM.
 """
 
-from vssm.baselines.build import build, load
+from vssm.baselines.build import build, load, load_any
 from vssm.baselines.cache import Cache
 from vssm.baselines.config import MambaConfig, RivalConfig, TransformerConfig
 from vssm.baselines.generate import Generated
@@ -26,5 +26,6 @@ __all__ = [
     "TransformerConfig",
     "build",
     "load",
+    "load_any",
     "match",
 ]

@@ -16,15 +16,20 @@ from vssm.config import ModelConfig
 from vssm.model import VSSM
 
 
-def load(folder: str | Path, device: str | torch.device = "cpu") -> Rival:
-    """The rival of a checkpoint folder, ready to generate on `device`; raises CheckpointError."""
-    where = locate(folder)
-    config = read_config(where)
-    if isinstance(config, ModelConfig):
-        raise CheckpointError(f"{where} holds a VSSM, not a rival; vssm.load reads it")
+def load(source: str | Path, device: str | torch.device = "cpu") -> Rival:
+    """The rival of a checkpoint folder or hub id, ready to generate on `device`; raises CheckpointError."""
+    model = load_any(source, device)
+    if not isinstance(model, Rival):
+        raise CheckpointError(f"{source} holds a VSSM, not a rival; vssm.load reads it")
+    return model
+
+
+def load_any(source: str | Path, device: str | torch.device = "cpu") -> VSSM | Rival:
+    """The model of a shipped name, folder or hub id, of whatever family, ready on `device`; raises CheckpointError."""
+    folder = locate(source)
     with torch.device("meta"):
-        model = build(config)
-    fill(model, where)
+        model = build(read_config(folder))
+    fill(model, folder)
     return model.to(device).eval()
 
 

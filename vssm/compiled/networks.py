@@ -103,7 +103,7 @@ class CompiledNetworks:
     def _posterior_rows(self, k: int, e: Tensor, d: Tensor | None) -> Floats:
         layer = self._posteriors[k]
         assert layer is not None
-        return _map(kernels.mlp, _rows(e if d is None else torch.cat([e, d], dim=-1)), layer)
+        return _map(kernels.mlp, _rows(given(e, d)), layer)
 
     def decode(self, k: int, z: Tensor, d: Tensor | None, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, T, D) after level k from its latents and the features below, and the stack's state."""

@@ -105,7 +105,7 @@ class TritonNetworks:
         """z (B, T, Z) of level k from the posterior and base noise (B, T, Z)."""
         layer = self._posteriors[k]
         assert layer is not None
-        hidden = self._hidden(layer, _with(e, d))
+        hidden = self._hidden(layer, given(e, d))
         kind = self._model.levels[k].latent
         if isinstance(kind, CategoricalLatent):
             return kind.choose(linear(layer.last, hidden), noise)
@@ -116,7 +116,7 @@ class TritonNetworks:
         layer, output = self._posteriors[k], self._posterior_outputs[k]
         assert layer is not None
         assert output is not None
-        return linear(output, self._hidden(layer, _with(e, d)))
+        return linear(output, self._hidden(layer, given(e, d)))
 
     def prior_params(self, k: int, d: Tensor | None) -> Tensor | None:
         """(B, T, P) of level k: means and log scales; None where the prior is fixed."""
@@ -204,10 +204,6 @@ class TritonNetworks:
             ssm.skip.detach().contiguous(),
             None if block.linear else self._linear(block.mix, 2),
         )
-
-
-def _with(e: Tensor, d: Tensor | None) -> Tensor:
-    return e if d is None else torch.cat([e, d], dim=-1)
 
 
 def _norm(module: nn.LayerNorm) -> Norm:

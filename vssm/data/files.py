@@ -104,7 +104,7 @@ def _download(file: DataFile, folder: Path, report: Report | None) -> Fetched:
     for url in file.sources:
         try:
             stored = _member(file, url, folder, report) if file.archived else _read_url(url, file.name, report)
-            content = _verified(file, stored)
+            content = stored if file.archived else _verified(file, stored)
         except httpx.HTTPError as error:
             failures.append(f"{url}: {_reason(error)}")
         except DataError as error:
@@ -146,10 +146,14 @@ def _member(file: DataFile, url: str, folder: Path, report: Report | None) -> by
     try:
         with tarfile.open(archive) as tar:
             member = tar.extractfile(file.name)
-            return member.read() if member else b""
+            content = member.read() if member else b""
+        return _verified(file, content)
     except (KeyError, tarfile.TarError, EOFError, zlib.error) as error:
-        archive.unlink()
+        archive.unlink()  # so that the next try fetches it anew
         raise DataError(f"is not a tar archive with {file.name}: {error}") from error
+    except DataError:
+        archive.unlink()
+        raise
 
 
 def _store(path: Path, stored: bytes) -> Path:

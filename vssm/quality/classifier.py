@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import OneCycleLR
 
-from vssm.batches import binarise, derive_seed, generator
+from vssm.batches import EpochOrder, binarise, derive_seed, generator
 from vssm.training.process import threads
 
 Pixels = NDArray[np.uint8]
@@ -184,8 +184,9 @@ def _fit(
     rate = settings.learning_rate
     optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=settings.weight_decay)
     schedule = OneCycleLR(optimizer, rate, total_steps=max(settings.steps, 2), pct_start=0.25)
+    order = EpochOrder(len(planes), settings.batch_size, settings.seed, "classifier order")
     for step in range(settings.steps):
-        chosen = _chosen(len(planes), step, settings)
+        chosen = order.chosen(step)
         loss = cross_entropy(network(_varied(planes[chosen], step, settings)), labels[chosen])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -193,13 +194,6 @@ def _fit(
         schedule.step()
         if report is not None:
             report(step + 1, loss.item())
-
-
-def _chosen(count: int, step: int, settings: ClassifierSettings) -> Tensor:
-    """Indices of a step's batch: every epoch goes through all images once, in its own order."""
-    epoch, place = divmod(step, count // settings.batch_size)
-    order = torch.randperm(count, generator=generator(settings.seed, "classifier order", epoch))
-    return order[place * settings.batch_size : (place + 1) * settings.batch_size]
 
 
 def _varied(planes: Tensor, step: int, settings: ClassifierSettings) -> Tensor:

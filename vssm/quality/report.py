@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-from vssm.batches import derive_seed
+from vssm.batches import binarise, derive_seed, generator
 from vssm.quality.classifier import Classifier, Pixels
 from vssm.quality.distances import class_entropy, frechet_distance, precision_recall
 from vssm.training.process import threads
@@ -70,8 +71,8 @@ def floor(train: Pixels, real: Pixels, classifier: Classifier, num_samples: int)
 
 def binary(images: Pixels, seed: int) -> Pixels:
     """Draw each value of grey images as 255 with probability value / 255, else 0."""
-    drawn = np.random.default_rng(derive_seed(seed, "quality binarise")).random(images.shape, np.float32)
-    return np.where(drawn * 255 < images, 255, 0).astype(np.uint8)
+    bits = binarise(torch.tensor(images), generator(seed, "quality binarise"))
+    return (bits * 255).byte().numpy()
 
 
 def _check_binary(images: Pixels, what: str) -> None:

@@ -141,9 +141,12 @@ def _length(asked: GenerateRequest, info: ModelInfo, start: int) -> int:
     return info.length - start
 
 
-def _check_particles(asked: GenerateRequest, num_samples: int, settings: Settings) -> None:
+def _check_particles(asked: GenerateRequest, info: ModelInfo, num_samples: int, settings: Settings) -> None:
     if asked.num_particles > 1 and asked.prefix is None:
         raise invalid("num_particles", "num_particles are for observing a prefix: give a prefix, or leave them out.")
+    if asked.num_particles > info.max_particles:
+        message = f"num_particles must be at most {info.max_particles} with the model {info.name!r}; leave it out."
+        raise invalid("num_particles", message)
     rows = num_samples * asked.num_particles
     if rows > settings.max_num_samples:
         message = f"num_samples x num_particles must be at most {settings.max_num_samples}, not {rows}."
@@ -153,7 +156,7 @@ def _check_particles(asked: GenerateRequest, num_samples: int, settings: Setting
 def _check_limits(asked: GenerateRequest, info: ModelInfo, num_samples: int, length: int, settings: Settings) -> None:
     if num_samples > settings.max_num_samples:
         raise invalid("num_samples", f"num_samples must be from 1 to {settings.max_num_samples}, not {num_samples}.")
-    _check_particles(asked, num_samples, settings)
+    _check_particles(asked, info, num_samples, settings)
     if length > settings.max_length:
         raise invalid("length", f"length must be from 1 to {settings.max_length}, not {length}.")
     if num_samples * length > settings.max_request_steps:

@@ -95,15 +95,9 @@ def quantiles_of(values: Values, plan: Plan) -> dict[str, list[dict[str, object]
     """
     if not plan.quantiles:
         return {}
-    levels = np.quantile(values.astype(np.float64), plan.quantiles, axis=0).astype(
-        np.float32
-    )  # (quantiles, steps, size)
-    return {
-        "quantiles": [
-            {"quantile": quantile, "values": flat(level)}
-            for quantile, level in zip(plan.quantiles, levels, strict=True)
-        ]
-    }
+    levels = np.quantile(values.astype(np.float64), plan.quantiles, axis=0)  # (quantiles, steps, size)
+    each = zip(plan.quantiles, levels.astype(np.float32), strict=True)
+    return {"quantiles": [{"quantile": quantile, "values": flat(level)} for quantile, level in each]}
 
 
 def values_of(plan: Plan, done: Done) -> Values:

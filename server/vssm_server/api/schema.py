@@ -30,7 +30,7 @@ EXAMPLES: dict[str, dict[str, object]] = {
         "value": {"model": "mnist", "prefix": [[0] * 28, [0] * 28], "num_samples": 8, "seed": 1},
     },
     "quantiles": {
-        "summary": "Forecast: joint paths that continue a series, and their quantiles at each step",
+        "summary": "Forecast with a model trained by recipes/etth1.toml: joint paths that continue a series, quantiles",
         "value": {
             "model": "etth1",
             "prefix": [[5.8, 2.0, 1.6, 0.5, 4.2, 1.3, 30.5], [5.7, 2.1, 1.5, 0.4, 4.1, 1.4, 27.8]],
@@ -188,6 +188,7 @@ class ModelResponse(BaseModel):
         str | None,
         Field(description="Where a prefix may stand: anywhere, also in a session; at the start only; or none."),
     ] = None
+    max_particles: Annotated[int | None, Field(description="The largest num_particles; 1: leave it out.")] = None
 
 
 class ModelList(BaseModel):
