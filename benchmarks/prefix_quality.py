@@ -14,6 +14,7 @@ import json
 import math
 import sys
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,16 @@ CUTS = (0.25, 0.5, 0.75)
 _BATCH = 50
 
 
+@dataclass(frozen=True)
+class PrefixSettings:
+    """The first `digits` of the test set, S = `paths` of the bound, numbers of particles, and the noise's seed."""
+
+    digits: int = 200
+    paths: int = 64
+    particles: tuple[int, ...] = (1, 16)
+    seed: int = 0
+
+
 def main() -> None:
     """Measure all models at all cuts, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -43,30 +54,31 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    settings = PrefixSettings(options.digits, options.paths, tuple(options.particles), options.seed)
     try:
-        rows = [row for name in options.models for row in measure(name, options)]
+        rows = [row for name in options.models for row in measure(name, load_any(name), settings)]
     except ValueError as error:
         sys.exit(f"error: {error}")
     print(table(rows))
-    settings = {name: getattr(options, name) for name in ("digits", "paths", "seed")}
-    options.out.write_text(json.dumps({"settings": settings, "machine": machine(), "rows": rows}, indent=2) + "\n")
+    about = {"settings": asdict(settings), "machine": machine()}
+    options.out.write_text(json.dumps({**about, "rows": rows}, indent=2) + "\n")
 
 
-def measure(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
+def measure(name: str, model: VSSM | Rival, settings: PrefixSettings) -> list[dict[str, Any]]:
     """One row for each number of particles, or the single one of a rival. Raises ValueError."""
-    model = load_any(name)
     images = data.load_images("mnist", "test").images
     grey = as_sequences(images, model.config.length, model.config.size)
-    x = binarise(grey, generator(options.seed, "evaluation binarise"))[: options.digits]  # those of `vssm evaluate`
-    return [_row(name, model, x, count, options) for count in ([1] if isinstance(model, Rival) else options.particles)]
+    x = binarise(grey, generator(settings.seed, "evaluation binarise"))[: settings.digits]  # those of `vssm evaluate`
+    x = x.to(model.device)
+    counts = (1,) if isinstance(model, Rival) else settings.particles
+    return [_row(name, model, x, count, settings) for count in counts]
 
 
-def _row(name: str, model: VSSM | Rival, x: Tensor, count: int, options: argparse.Namespace) -> dict[str, Any]:
+def _row(name: str, model: VSSM | Rival, x: Tensor, count: int, settings: PrefixSettings) -> dict[str, Any]:
     started, cuts = time.perf_counter(), {}
     for share in CUTS:
-        nats = -torch.cat(
-            [_log(model, part, i, share, count, options) for i, part in enumerate(torch.split(x, _BATCH))]
-        )
+        parts = enumerate(torch.split(x, _BATCH))
+        nats = -torch.cat([_log(model, part, i, share, count, settings) for i, part in parts])
         error = nats.std().item() / math.sqrt(len(nats)) if len(nats) > 1 else None
         cuts[f"{share:.0%}"] = {"nats": round(nats.mean().item(), 3), "standard_error": error and round(error, 3)}
     kind = "exact" if isinstance(model, Rival) else "bound"
@@ -74,13 +86,13 @@ def _row(name: str, model: VSSM | Rival, x: Tensor, count: int, options: argpars
     return {"model": name, "num_particles": count, "kind": kind, "cuts": cuts, "seconds": seconds}
 
 
-def _log(model: VSSM | Rival, x: Tensor, part: int, share: float, count: int, options: argparse.Namespace) -> Tensor:
+def _log(model: VSSM | Rival, x: Tensor, part: int, share: float, count: int, settings: PrefixSettings) -> Tensor:
     """log probability of the rest (B,), from noise that every model and number of particles has in common."""
     cut = max(1, round(share * x.shape[1]))
     if isinstance(model, Rival):
         return conditional_log_likelihood(model, x, cut)
-    noise = generator(options.seed, f"prefix quality {share}", part)
-    return conditional_bound(model, x, cut, num_paths=options.paths, num_particles=count, generator=noise)
+    noise = generator(settings.seed, f"prefix quality {share}", part, str(model.device))
+    return conditional_bound(model, x, cut, num_paths=settings.paths, num_particles=count, generator=noise)
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -25,6 +25,7 @@ from torch.utils.checkpoint import checkpoint
 
 from vssm.baselines.config import MambaConfig
 from vssm.baselines.rival import Rival
+from vssm.baselines.selective_scan import selective_scan
 from vssm.recurrence import linear_recurrence
 
 _STEPS_AT_ONCE = 1024  # of a prefix: bounds the memory of its activations
@@ -78,7 +79,9 @@ class Mixer(nn.Module):
         after = torch.cat([before, x], dim=1)[:, x.shape[1] :]
         x = self.convolve(x, before)
         dt, B, C = self.select(x)
-        if torch.is_grad_enabled():  # every h is needed by the gradient: made again there, not kept
+        if dt.device.type == "cpu" and dt.dtype == torch.float32:
+            y, h = selective_scan(dt, self.decay(), B, C, x, h)
+        elif torch.is_grad_enabled():  # every h is needed by the gradient: made again there, not kept
             y, h = checkpoint(scan, dt, self.decay(), B, C, x, h, use_reentrant=False, preserve_rng_state=False)
         else:
             y, h = scan_in_parts(dt, self.decay(), B, C, x, h)

@@ -30,7 +30,8 @@ def match(family: Literal["transformer", "mamba"], parameters: int, like: ModelC
         near = widths[max(0, above - 1) : above + 1]
         candidates: list[RivalConfig] = [_mamba(shared, layers, width) for width in near]
     else:
-        shapes = [(w, h) for w in range(_HEAD, 4096, _HEAD) for h in _hidden(w, layers, parameters)]
+        widths = range(_HEAD, 4096, _HEAD)
+        shapes = [(w, h) for w in widths for h in _hidden(shared, layers, w, parameters)]
         candidates = [_transformer(shared, layers, *shape) for shape in shapes]
     best = min(candidates, key=lambda config: abs(count(config) - parameters), default=None)
     if best is None or abs(count(best) - parameters) > _TOLERANCE * parameters:
@@ -53,8 +54,10 @@ def _transformer(shared: dict[str, object], layers: int, width: int, hidden: int
     return TransformerConfig.model_validate(fields)
 
 
-def _hidden(width: int, layers: int, parameters: int) -> list[int]:
-    """The width of the MLP that comes nearest, if it is a sensible one: a layer has 4 W^2 + 3 W x hidden weights."""
-    wanted = (parameters / layers - 4 * width * width) / (3 * width)
-    near = 8 * round(wanted / 8)
-    return [hidden for hidden in (near - 16, near - 8, near, near + 8) if width <= hidden <= 4 * width]
+def _hidden(shared: dict[str, object], layers: int, width: int, parameters: int) -> list[int]:
+    """The widths of the MLP that come nearest, if they are sensible: a layer has 3 W weights for each channel of it."""
+    if 4 * layers * width * width > parameters:  # the attention alone is larger
+        return []
+    more = (parameters - count(_transformer(shared, layers, width, width))) / (3 * layers * width)
+    near = width + 8 * round(more / 8)
+    return [hidden for hidden in (near - 8, near, near + 8) if width <= hidden <= 4 * width]

@@ -1,0 +1,102 @@
+"""All trainings and measurements, as many at a time as there are cores, the longest first; then the timings, alone.
+
+What is done already is not done again, so the command goes on where it was stopped. A process has one thread: another
+number would change the last bits of a training.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks.machine import machine
+from benchmarks.reproduce.measure import (
+    Settings,
+    measure_one,
+    of_real_images,
+    records,
+    seconds_for_64,
+    train_classifier,
+    train_one,
+)
+from benchmarks.reproduce.plan import Experiment
+from vssm import data
+from vssm.quality.classifier import CLASSIFIERS
+
+Job = tuple[str, Callable[..., Any], tuple[Any, ...]]
+
+
+def run(
+    experiments: list[Experiment], folder: Path, settings: Settings, processes: int, console: Console
+) -> dict[str, Any]:
+    """Train, measure and time everything; everything that the report needs, as JSON values."""
+    for name in {experiment.recipe.data.dataset for experiment in experiments}:
+        data.load(name, "train")  # downloads what is missing, once
+    images = [name for name in CLASSIFIERS if any(name == e.recipe.data.dataset for e in experiments)]
+    trainings = sorted(experiments, key=_work, reverse=True)
+    first: list[Job] = [(f"trained {e.key}", train_one, (e, folder, settings.device)) for e in trainings]
+    first += [(f"trained the classifier of {name}", train_classifier, (name, folder)) for name in images]
+    second: list[Job] = [(f"measured {e.key}", measure_one, (e, folder, settings)) for e in trainings]
+    second += [(f"measured real images of {name}", of_real_images, (name, folder, settings)) for name in images]
+    _in_parallel(first, processes, console)
+    found = _in_parallel(second, processes, console)
+    rows = []
+    for experiment in experiments:
+        row = {"task": experiment.task, "name": experiment.name, "ablation": experiment.ablation}
+        row |= {"training": experiment.recipe.training.model_dump(), "records": records(experiment, folder)}
+        row |= found[f"measured {experiment.key}"]
+        if not experiment.ablation:
+            row["seconds_for_64"] = _timed(experiment, folder, settings)
+            console.print(f"timed {experiment.key}", style="dim")
+        rows.append(row)
+    real = {name: found[f"measured real images of {name}"] for name in images}
+    return {"machine": machine(), "device": settings.device, "rows": rows, "real": real}
+
+
+def _work(experiment: Experiment) -> float:
+    """How long a training takes, roughly: values that go through layers."""
+    training, model = experiment.recipe.training, experiment.recipe.model
+    rival = {"vssm": 1.0, "transformer": 3.0, "mamba": 3.0}[model.family]
+    return training.steps * training.batch_size * model.length * rival
+
+
+def _in_parallel(jobs: list[Job], processes: int, console: Console) -> dict[str, Any]:
+    """Results by description; the first failure ends everything that has not begun."""
+    context = multiprocessing.get_context("spawn")
+    started = time.monotonic()
+    results: dict[str, Any] = {}
+    with ProcessPoolExecutor(processes, context, max_tasks_per_child=1) as pool:
+        waiting: dict[Future[Any], str] = {pool.submit(job, *given): text for text, job, given in jobs}
+        while waiting:
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                text = waiting.pop(future)
+                try:
+                    results[text] = future.result()
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    console.print(f"failed where it should have {text}", style="red")
+                    raise
+                minutes = (time.monotonic() - started) / 60
+                console.print(f"{minutes:6.1f} min  {text}, {len(waiting)} left", highlight=False)
+    return results
+
+
+def _timed(experiment: Experiment, folder: Path, settings: Settings) -> float:
+    """`seconds_for_64` in a process of its own, kept with the checkpoint that it is of."""
+    kept, best = folder / experiment.key / "seconds.json", folder / experiment.key / "best" / "model.safetensors"
+    if kept.exists() and (found := json.loads(kept.read_text()))["written"] == os.stat(best).st_mtime_ns:
+        return float(found["seconds"])
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context) as pool:
+        seconds = pool.submit(seconds_for_64, experiment, folder, settings.device).result()
+    kept.write_text(json.dumps({"written": os.stat(best).st_mtime_ns, "seconds": seconds}))
+    return seconds
