@@ -7,7 +7,7 @@ PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --quiet --disable-pip-version-
 PACKAGES := pyproject.toml server/pyproject.toml clients/python/pyproject.toml
 SOURCES := vssm server/vssm_server clients/python tests benchmarks
 
-.PHONY: help serve test test-gpu check format bench bench-gpu bench-scaling bench-serve chaos rolling hosts compose-test clean
+.PHONY: help serve test test-gpu check format bench bench-gpu bench-scaling bench-serve reproduce reproduce-gpu chaos rolling hosts compose-test clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -63,6 +63,12 @@ bench-scaling: .venv/.dev ## more workers, the transport alone, a worker's death
 
 bench-serve: .venv/.dev ## HTTP, queue and worker beside the bare engine; into benchmarks/results
 	$(BIN)/python -m benchmarks.serve
+
+reproduce: .venv/.dev ## train and measure all families on MNIST, CIFAR-10 and text, into docs/results.md (about 100 minutes)
+	$(BIN)/python -m benchmarks.reproduce
+
+reproduce-gpu: .venv/.dev ## the same with larger models on a CUDA device, into docs/results-gpu.md
+	$(BIN)/python -m benchmarks.reproduce --device cuda
 
 .PHONY: iproute2
 iproute2: # the command ip; without it, or without root, what needs it says that it was not run

@@ -46,8 +46,8 @@ def run(
     first += [(f"trained the classifier of {name}", train_classifier, (name, folder)) for name in images]
     second: list[Job] = [(f"measured {e.key}", measure_one, (e, folder, settings)) for e in trainings]
     second += [(f"measured real images of {name}", of_real_images, (name, folder, settings)) for name in images]
-    _in_parallel(first, processes, console)
-    found = _in_parallel(second, processes, console)
+    in_parallel(first, processes, console)
+    found = in_parallel(second, processes, console)
     rows = []
     for experiment in experiments:
         row = {"task": experiment.task, "name": experiment.name, "ablation": experiment.ablation}
@@ -68,8 +68,8 @@ def _work(experiment: Experiment) -> float:
     return training.steps * training.batch_size * model.length * rival
 
 
-def _in_parallel(jobs: list[Job], processes: int, console: Console) -> dict[str, Any]:
-    """Results by description; the first failure ends everything that has not begun."""
+def in_parallel(jobs: list[Job], processes: int, console: Console) -> dict[str, Any]:
+    """Results by description; after a failure nothing more begins, and what is running ends."""
     context = multiprocessing.get_context("spawn")
     started = time.monotonic()
     results: dict[str, Any] = {}
@@ -82,7 +82,7 @@ def _in_parallel(jobs: list[Job], processes: int, console: Console) -> dict[str,
                 try:
                     results[text] = future.result()
                 except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
+                    [other.cancel() for other in waiting]
                     console.print(f"failed where it should have {text}", style="red")
                     raise
                 minutes = (time.monotonic() - started) / 60

@@ -18,6 +18,7 @@ from vssm.baselines.build import build
 from vssm.batches import derive_seed, generator
 from vssm.examples import Source
 from vssm.recipe import Recipe, TrainingSettings
+from vssm.training.precision import products
 
 _BETA1 = 0.9
 
@@ -78,7 +79,8 @@ class Trainer:
         x, scale = x[:, :steps].to(self.device), length / steps  # (B, steps, size)
         self._noise.manual_seed(derive_seed(self.settings.seed, "noise", self.step))
         weight = kl_weight(self.step, self.settings)
-        elbo = self.model.elbo(x, self._noise, free_bits=self.settings.free_bits, kl_weight=weight)
+        with products(self.settings.precision):
+            elbo = self.model.elbo(x, self._noise, free_bits=self.settings.free_bits, kl_weight=weight)
         self._optimizer.zero_grad()
         (-scale * elbo.objective.mean()).backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self._parameters, self.settings.gradient_clip)
