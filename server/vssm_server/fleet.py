@@ -48,7 +48,8 @@ class Pace:
 class Fleet:
     """The live workers, their models, and whether Redis answers."""
 
-    def __init__(self, client: "redis.asyncio.Redis") -> None:
+    def __init__(self, client: "redis.asyncio.Redis", default_model: str) -> None:
+        self.default_model = default_model
         self.workers: list[Heartbeat] = []
         self.storage_full = False
         self.redis_error: str | None = "not connected yet"
@@ -122,12 +123,14 @@ class Fleet:
         return {name: why for name, why in reasons.items() if name not in models}
 
     def model(self, name: str | None, param: str | None = "model") -> ModelInfo:
-        """The model of that name, or the only one. Raises Problem."""
+        """The model of that name; without one the default, or the only one. Raises Problem."""
         self.check()
         models = self.models
         if name is None and len(models) == 1:
             return next(iter(models.values()))
         choice = ", ".join(sorted(models)) or "none"
+        if name is None and self.default_model in models:
+            return models[self.default_model]
         if name is None:
             raise Problem("invalid_value", f"model is needed, as several are served: {choice}.", param)
         if name in models:

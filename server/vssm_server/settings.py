@@ -43,6 +43,10 @@ class Settings(BaseSettings):
         description="Names, checkpoint folders, or owner/name[@revision] on the Hugging Face hub, separated by commas; "
         "empty: all shipped models.",
     )
+    default_model: str = Field(
+        default="mnist",
+        description="Model of requests that name none; where it is not served, and several are, they must name one.",
+    )
     models_dir: Path | None = Field(
         default=None, description="A folder of checkpoint folders, all served as well; it may be empty or missing."
     )

@@ -206,3 +206,16 @@ def test_wrong_settings_are_explained(serve: Serve, settings: dict[str, str], sa
     assert result.returncode == 2
     assert says in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_request_that_names_no_model_gets_the_default_one(start: Callable[..., Serve], models: str) -> None:
+    chosen = ",".join(folder for folder in models.split(",") if folder.endswith(("/pixels", "/text")))
+    server = start(models=chosen, default_model="text")
+    assert server.generate(length=3)["model"] == "text"
+    assert server.generate(length=3, model="pixels")["model"] == "pixels"
+    other = server.beside(default_model="absent")
+    until(other.alive)
+    refused = other.client.post("/generate", json={"length": 3})
+    assert refused.status_code == 422
+    assert refused.json()["error"]["message"] == "model is needed, as several are served: pixels, text."
+    assert other.stop() == 0

@@ -53,7 +53,7 @@ class GenerateRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
 
-    model: str | None = Field(None, description="Name of the model; optional when one is served.")
+    model: str | None = Field(None, description="Name of the model; the server's default one if left out.")
     num_samples: int | None = Field(None, ge=1, description="Independent sequences; 1 if absent.")
     length: int | None = Field(
         None, ge=0, description="New steps; if absent, up to the model's own length. 0 only observes a prefix."

@@ -23,7 +23,7 @@ class Api:
         self.settings = settings
         self.redis = connect_async(settings.redis_url, PROMPT_SECONDS)
         self.listener = connect_async(settings.redis_url, ANSWER_SECONDS)
-        self.fleet = Fleet(self.redis)
+        self.fleet = Fleet(self.redis, settings.default_model)
         self.hub = Hub(self.redis, self.listener, settings.queue_limit, self.fleet.drain_seconds)
         self.sessions = Sessions(self.redis)
         self.metrics = Metrics(self.fleet)
