@@ -41,7 +41,7 @@ class Settings:
     """How models are measured: numbers of test examples for a bound, by task, of samples, of digits continued."""
 
     examples: tuple[tuple[str, int], ...] = (
-        ("mnist-rows", 1000),
+        ("mnist-rows", 500),
         ("mnist-pixels", 200),
         ("cifar10-rows", 300),
         ("cifar10-pixels", 100),
@@ -49,7 +49,7 @@ class Settings:
     )
     num_importance_samples: int = 64
     samples: int = 2000
-    continued: int = 100
+    continued: int = 50
     particles: tuple[int, ...] = (1, 16)
     seed: int = 0
     device: Device = "cpu"

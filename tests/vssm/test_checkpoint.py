@@ -12,6 +12,8 @@ from safetensors.torch import load_file, save_file
 import vssm
 from tests.vssm.models import KINDS, build
 from vssm import CheckpointError
+from vssm.checkpoint import shipped_folder
+from vssm.recipe import parse_toml
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -30,6 +32,20 @@ def test_the_fingerprint_follows_weights_and_config_but_not_the_description() ->
     assert base.fingerprint != build("rows", seed=1).fingerprint
     assert base.fingerprint != build("rows", length=13).fingerprint
     assert base.fingerprint == build("rows", description="words").fingerprint
+
+
+@pytest.mark.parametrize("name", vssm.shipped_models())
+def test_a_shipped_model_is_small_has_a_card_and_works(name: str) -> None:
+    folder = shipped_folder() / name
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 8_000_000
+    card = (folder / "README.md").read_text()
+    assert "Not yet evaluated" not in card
+    recipe = parse_toml(card.split("```toml\n")[1].split("```")[0])
+    model = vssm.load(name)
+    assert model.config == recipe.model
+    values = model.generate(num_samples=2, seed=0).values
+    assert values.shape == (2, model.config.length, model.config.size)
+    assert len(np.unique(values)) > 1
 
 
 def edit_config(**changes: object) -> Callable[[Path], None]:
