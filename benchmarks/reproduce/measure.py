@@ -41,15 +41,15 @@ class Settings:
     """How models are measured: numbers of test examples for a bound, by task, of samples, of digits continued."""
 
     examples: tuple[tuple[str, int], ...] = (
-        ("mnist-rows", 500),
+        ("mnist-rows", 300),
         ("mnist-pixels", 200),
-        ("cifar10-rows", 300),
+        ("cifar10-rows", 200),
         ("cifar10-pixels", 100),
         ("shakespeare", 100),
     )
     num_importance_samples: int = 64
-    samples: int = 2000
-    continued: int = 50
+    samples: int = 1000
+    continued: int = 40
     particles: tuple[int, ...] = (1, 16)
     seed: int = 0
     device: Device = "cpu"
