@@ -10,6 +10,8 @@ from vssm_server import __version__
 from vssm_server.api import generate, health, problems, resources
 from vssm_server.api.body import BodyLimit
 from vssm_server.api.documented import DESCRIPTION
+from vssm_server.api.openai import completions, images, models
+from vssm_server.api.openai import errors as openai
 from vssm_server.api.state import Api
 from vssm_server.settings import Settings
 
@@ -32,8 +34,14 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     app.state.api = api
-    app.router.routes.insert(0, Route("/generate", generate.generate, methods=["POST"]))
-    app.include_router(generate.router)  # describes it; run by FastAPI's own machinery, a request costs twice as much
+    app.router.routes[:0] = [
+        Route("/generate", generate.generate, methods=["POST"]),
+        Route(openai.COMPLETIONS, completions.complete, methods=["POST"]),
+        Route(openai.IMAGES, images.generate_images, methods=["POST"]),
+    ]
+    # the routers describe these too; run by FastAPI's own machinery, a request costs twice as much
+    for router in (generate.router, completions.router, images.router, models.router):
+        app.include_router(router)
     app.include_router(resources.router)
     app.include_router(health.router)
     health.mount_assets(app)

@@ -58,7 +58,7 @@ def _declared(scope: Scope) -> int:
 
 async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
     """Answers at once, then reads on for a moment: a client still sending would lose the answer to a reset."""
-    response = answer(problem)
+    response = answer(problem, scope["path"])
     response.headers["Connection"] = "close"
     await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
     await send({"type": "http.response.body", "body": bytes(response.body), "more_body": True})

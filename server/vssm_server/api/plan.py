@@ -50,7 +50,7 @@ def make_plan(
         reply_to=reply_to,
         model=info.name,
         num_samples=num_samples,
-        seed=session.head.seed if session else _seed(asked, idempotency),
+        seed=session.head.seed if session else drawn_seed(idempotency) if asked.seed is None else asked.seed,
         length=length,
         prefix=None if prefix is None else Array.pack(prefix),
         temperature=asked.temperature,
@@ -66,10 +66,8 @@ def make_plan(
     return Plan(request, info, start, steps, quantiles)
 
 
-def _seed(asked: GenerateRequest, idempotency: str | None) -> int:
+def drawn_seed(idempotency: str | None) -> int:
     """A retry after a failure draws the same seed, so that what a client has of a broken stream stays right."""
-    if asked.seed is not None:
-        return asked.seed
     if idempotency is None:
         return secrets.randbelow(MAX_SEED + 1)
     return int.from_bytes(hashlib.sha256(f"seed {idempotency}".encode()).digest()[:8], "big") & MAX_SEED

@@ -14,6 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from vssm_server.api.metrics import Metrics
+from vssm_server.api.openai import errors as openai
+from vssm_server.api.stream import ClientLeft
 from vssm_server.errors import REDIS_AWAY, STATUS, STORAGE_FULL, Problem
 
 CLIENT_LEFT = 499  # nobody sees it
@@ -21,8 +23,10 @@ CLIENT_LEFT = 499  # nobody sees it
 log = logging.getLogger(__name__)
 
 
-def answer(problem: Problem) -> Response:
-    """The HTTP response for a problem."""
+def answer(problem: Problem, path: str = "/") -> Response:
+    """The HTTP response for a problem with a request to `path`."""
+    if openai.covers(path):
+        return openai.answer(problem, path)
     body = orjson.dumps({"error": msgspec.to_builtins(problem.body)})
     return Response(body, problem.body.code, problem.headers, "application/json")
 
@@ -30,37 +34,38 @@ def answer(problem: Problem) -> Response:
 def install(app: FastAPI, metrics: Metrics) -> None:
     """Registers the handlers and counts what they answer."""
 
-    def respond(problem: Problem) -> Response:
+    def respond(problem: Problem, request: Request) -> Response:
         metrics.failures.labels(problem.body.type).inc()
-        return answer(problem)
+        return answer(problem, request.url.path)
 
-    async def on_problem(_: Request, error: Exception) -> Response:
+    async def on_problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)
-        return respond(error)
+        return respond(error, request)
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        response = respond(_of_status(request, error))
+        response = respond(_of_status(request, error), request)
         response.headers.update(error.headers or {})
         return response
 
-    async def on_redis(_: Request, error: Exception) -> Response:
+    async def on_redis(request: Request, error: Exception) -> Response:
         log.warning("Redis: %s", error)
         if isinstance(error, OutOfMemoryError):
-            return respond(Problem("storage_full", STORAGE_FULL))
-        return respond(Problem("redis_unavailable", REDIS_AWAY))
+            return respond(Problem("storage_full", STORAGE_FULL), request)
+        return respond(Problem("redis_unavailable", REDIS_AWAY), request)
 
     async def on_left(_: Request, __: Exception) -> Response:
         return Response(status_code=CLIENT_LEFT)
 
-    async def on_bug(_: Request, error: Exception) -> Response:
+    async def on_bug(request: Request, error: Exception) -> Response:
         log.error("internal error", exc_info=error)
-        return respond(Problem("internal_error", "A bug in the server; its log has the details."))
+        return respond(Problem("internal_error", "A bug in the server; its log has the details."), request)
 
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(redis.RedisError, on_redis)
     app.add_exception_handler(ClientDisconnect, on_left)
+    app.add_exception_handler(ClientLeft, on_left)
     app.add_exception_handler(Exception, on_bug)
 
 

@@ -153,6 +153,11 @@ def check_image(plan: Plan) -> None:
 
 def png(plan: Plan, done: Done) -> bytes:
     """The samples, each after its prefix, as a grid of images."""
+    return encoded_png(_grid(pixels_of(plan, done)))
+
+
+def pixels_of(plan: Plan, done: Done) -> NDArray[np.uint8]:
+    """The samples, each after its prefix, as images (num_samples, height, width, channels)."""
     info = plan.info
     assert info.image is not None
     values = values_of(plan, done).astype(np.float32)  # (num_samples, length, size)
@@ -160,9 +165,13 @@ def png(plan: Plan, done: Done) -> bytes:
         prefix = plan.request.prefix.unpack().astype(np.float32)
         values = np.concatenate([np.broadcast_to(prefix, (len(values), *prefix.shape)), values], axis=1)
     shape = (len(values), info.image.height, info.image.width, info.image.channels)
-    pixels = _grid(_brightness(values.reshape(shape), info))
+    return _brightness(values.reshape(shape), info)
+
+
+def encoded_png(pixels: NDArray[np.uint8]) -> bytes:
+    """One image (height, width, channels), of one channel or three."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels[:, :, 0] if info.image.channels == 1 else pixels).save(buffer, "PNG")
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -1,0 +1,139 @@
+"""An accepted request until the last byte of its answer: counted, watched, and cancelled when its client leaves."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from fastapi import Request, Response
+from starlette.types import Receive
+
+from vssm_server.api import once
+from vssm_server.api.plan import Plan, make_plan
+from vssm_server.api.schema import GenerateRequest
+from vssm_server.api.state import Api
+from vssm_server.api.stream import PING_SECONDS, ClientLeft, EventStream, unless_left, with_pings
+from vssm_server.errors import Problem
+from vssm_server.hub import Waiter
+from vssm_server.messages import Done
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was accepted, and who waits for it. Each must be finished."""
+
+    api: Api
+    plan: Plan
+    waiter: Waiter
+    replayed: bool  # the answer of an earlier request with the same Idempotency-Key
+    began: float  # time.perf_counter() when the request came
+
+    @property
+    def elapsed_ms(self) -> float:
+        """Since the request came."""
+        return (time.perf_counter() - self.began) * 1e3
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of the answer."""
+        request = self.plan.request
+        headers = {"X-Request-Id": request.id, "X-Vssm-Seed": str(request.seed)}
+        if request.session_id is not None:
+            headers["X-Vssm-Session"] = request.session_id
+        return headers | ({once.REPLAYED: "true"} if self.replayed else {})
+
+    async def finish(self) -> None:
+        """Nobody waits any more: if the work is not done, it is cancelled."""
+        metrics = self.api.metrics
+        metrics.active.dec()
+        metrics.seconds.labels(self.plan.info.name).observe(time.perf_counter() - self.began)
+        await self.api.hub.release(self.waiter)
+
+
+async def plan_of(asked: GenerateRequest, api: Api, ticket: once.Ticket | None) -> Plan:
+    """What is to be done, by what the workers serve now. Raises Problem."""
+    await api.fleet.check_now()
+    session = None if asked.session_id is None else await api.sessions.get(asked.session_id)
+    info = api.fleet.model(session.head.model if session else asked.model)
+    if session and asked.model not in (None, session.head.model):
+        info = api.fleet.models.get(session.head.model, info)
+    return make_plan(asked, info, session, api.settings, api.hub.id, ticket.name if ticket else None)
+
+
+async def start(
+    request: Request, api: Api, ticket: once.Ticket | None, plan: Callable[[], Awaitable[Plan]], began: float
+) -> Run:
+    """Sends a plan to the workers, or finds what became of it. Raises Problem and ClientLeft."""
+    accepted, waiter, replayed = await _accept(request, api, ticket, plan)
+    api.metrics.requests.labels(accepted.info.name).inc()
+    api.metrics.active.inc()
+    return Run(api, accepted, waiter, replayed, began)
+
+
+async def _accept(
+    request: Request, api: Api, ticket: once.Ticket | None, plan: Callable[[], Awaitable[Plan]]
+) -> tuple[Plan, Waiter, bool]:
+    if ticket is not None:
+        settings = api.settings
+        kept_ms = settings.idempotency_seconds * 1000
+        return await unless_left(
+            once.accept(api.hub, ticket, plan, api.check_open, kept_ms, settings.deadline_seconds), request.receive
+        )
+    new = await plan()
+    waiter = await api.hub.submit(new.request, new.start)
+    assert waiter is not None  # only a record is ever known already
+    return new, waiter, False
+
+
+async def whole(runs: Sequence[Run], receive: Receive) -> list[Done]:
+    """The results of requests that do not stream, all of them finished then. Raises Problem and ClientLeft."""
+    left = False
+    try:
+        return await unless_left(_results(runs), receive)
+    except ClientLeft:
+        left = True
+        raise
+    finally:
+        await _close(runs, left)
+
+
+async def _results(runs: Sequence[Run]) -> list[Done]:
+    parts = [await run.waiter.get() for run in runs]  # they run at the same time; this only waits
+    return [part for part in parts if isinstance(part, Done)]
+
+
+async def stream(
+    runs: Sequence[Run],
+    receive: Receive,
+    get: Callable[[], Awaitable[T]],
+    events: Callable[[T | None], AsyncIterator[bytes]],
+) -> Response:
+    """Server-sent events of runs whose parts `get` gives; `events` is given the first if that comes soon.
+
+    What fails before the first part is answered with its own status. Raises Problem and ClientLeft.
+    """
+    first: T | None = None
+    try:
+        with contextlib.suppress(TimeoutError):
+            first = await unless_left(asyncio.wait_for(get(), PING_SECONDS), receive)
+    except (Problem, ClientLeft, asyncio.CancelledError) as error:
+        await _close(runs, isinstance(error, ClientLeft))
+        raise
+    run = runs[0]
+    run.api.metrics.first_chunk_seconds.labels(run.plan.info.name).observe(time.perf_counter() - run.began)
+
+    async def closed(left: bool) -> None:
+        await _close(runs, left)
+
+    return EventStream(with_pings(events(first)), closed, run.headers)
+
+
+async def _close(runs: Sequence[Run], left: bool) -> None:
+    if left:
+        runs[0].api.metrics.cancelled.inc()
+    for run in runs:
+        await run.finish()
