@@ -4,7 +4,7 @@ import { el, svg } from "./dom.js";
 
 const HEIGHT = 190;
 const MARGIN = { left: 44, right: 8, top: 8, bottom: 22 };
-const MOST_PATHS = 12;
+const MOST_PATHS = 6; // more would hide the bands
 const BANDS = [["outer", 0.1, 0.9], ["inner", 0.25, 0.75]];
 
 /** A figure of `{history, paths, quantiles: Map(quantile -> values), marks}`, `width` pixels wide. */
@@ -53,16 +53,16 @@ function axes({ x, y, ticks, first, last }, width) {
     svg("line", { class: "level", x1: MARGIN.left, x2: width - MARGIN.right, y1: y(value), y2: y(value) }),
     svg("text", { x: MARGIN.left - 6, y: y(value) + 4, "text-anchor": "end" }, short(value)),
   ];
-  const steps = nice(first, last).filter((step) => Number.isInteger(step) && step >= first && step <= last);
+  const steps = nice(first, last, width < 420 ? 5 : 8).filter((step) => Number.isInteger(step) && step >= first && step <= last);
   const place = (step) => svg("text", { x: x(step), y: HEIGHT - 6, "text-anchor": "middle" }, step > 0 ? `+${step}` : `${step}`);
   return [...ticks.flatMap(level), ...steps.map(place)];
 }
 
 const short = (value) => (Math.abs(value) >= 1e5 ? value.toExponential(0) : String(Number(value.toPrecision(6))));
 
-/** About four round numbers that span low to high. */
-function nice(low, high) {
-  const rough = (high - low) / 4;
+/** About `count` round numbers that span low to high. */
+function nice(low, high, count = 4) {
+  const rough = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 2.5, 5, 10].find((factor) => factor * power >= rough * 0.999) * power;
   const from = Math.floor(low / step);

@@ -31,6 +31,9 @@ export const count = (number) => number.toLocaleString("en-US");
 /** "1 sample", "4 samples". */
 export const plural = (number, word) => `${count(number)} ${word}${number === 1 ? "" : "s"}`;
 
+/** A position for people; only a picture has an end. */
+export const place = (position, model) => (model.image ? `${count(position)} of ${count(model.length)}` : count(position));
+
 /** Milliseconds for people. */
 export const ms = (number) => (number < 100 ? `${number.toFixed(1)} ms` : `${count(Math.round(number))} ms`);
 

@@ -1,13 +1,13 @@
 // What the page says about a result: position, size of the state, time.
 
-import { byId, count, el, ms, plural } from "./dom.js";
+import { byId, count, el, ms, place, plural } from "./dom.js";
 
 /** Fills the list of facts; `took` is what the browser measured, milliseconds. */
 export function show(answer, sequence, seed, took, firstChunk) {
   const { model, numSamples } = sequence;
   const { queue_ms, generate_ms, total_ms } = answer.timings;
   const facts = [
-    ["Position", `${count(answer.position)} of ${count(model.length)}`, "position"],
+    ["Position", place(answer.position, model), "position"],
     ["State", `${count(model.state_bytes * numSamples)} bytes`, "state"],
     ["Generated in", ms(generate_ms), "generate"],
     ["Server", ms(total_ms), "total"],

@@ -11,7 +11,10 @@ export class FormError extends Error {
 }
 
 const NUMBERS = ["num_samples", "length", "temperature", "num_particles"];
-const field = (name) => byId("form").elements[name];
+const LIST = ["start"]; // radio buttons
+
+/** By name; `elements.length` would be the number of elements. */
+const field = (name) => (LIST.includes(name) ? byId("form").elements[name] : byId("form").querySelector(`[name="${name}"]`));
 
 /** The fields of a request but for the prefix, those of a continuation only on request. */
 export function request(model) {
@@ -91,8 +94,8 @@ export function mark(param) {
     input.removeAttribute("aria-invalid");
     input.removeAttribute("aria-errormessage");
   }
-  const input = param && field(param);
-  if (!(input instanceof HTMLElement)) return;
+  const input = param && (byId(param) ?? byId("form").querySelector(`[name="${CSS.escape(param)}"]`));
+  if (!input?.matches("#form input, #form select, #form textarea")) return;
   input.setAttribute("aria-invalid", "true");
   input.setAttribute("aria-errormessage", "error");
   const details = input.closest("details");
