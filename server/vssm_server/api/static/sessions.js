@@ -1,21 +1,21 @@
 // Kept states: continue, fork, forget. A session's id stays here: who has it can advance it.
 
 import * as api from "./api.js";
-import { byId, count, el } from "./dom.js";
+import { byId, count, el, place } from "./dom.js";
 
 export class SessionList {
-  /** `host`: `attempt(work)`, `advance(entry)`, `open(entry)`, `unit()`. */
+  /** `host`: `attempt(work)`, `advance(entry)`, `open(entry)`, `complete(sequence)`. */
   constructor(host) {
     this.host = host;
     this.entries = [];
-    this.forks = 0;
+    this.made = 0;
     this.paint();
   }
 
   /** A session that a request has just saved. */
   async add(id, sequence, seed) {
     this.entries = this.entries.filter((entry) => entry.sequence.model === sequence.model);
-    const entry = { id, sequence, seed, name: `Session ${++this.forks}` };
+    const entry = { id, sequence, seed, forks: 0, name: `Session ${++this.made}` };
     this.entries.unshift(entry);
     this.open = entry;
     await this.refresh(entry);
@@ -61,7 +61,7 @@ export class SessionList {
       el("button", { type: "button", "data-action": action, click: work, disabled, "aria-label": `${name}: ${entry.name}` }, name);
     return el("article", { class: open ? "session open" : "session", "aria-label": entry.name },
       el("div", { class: "heading" }, el("h3", {}, entry.name), open ? el("span", { class: "badge" }, "shown") : null),
-      el("p", { class: "hint" }, `position ${count(entry.position ?? 0)} of ${count(model.length)} · `,
+      el("p", { class: "hint" }, `position ${place(entry.position ?? 0, model)} · `,
         el("span", { "data-fact": "bytes" }, `${count(entry.bytes ?? 0)} bytes`), ` · kept until ${until}`),
       el("div", { class: "actions" },
         done ? el("p", { class: "hint" }, "Complete.") : button("Continue", "continue", () => this.#continue(entry)),
@@ -84,7 +84,7 @@ export class SessionList {
   async #fork(entry) {
     const copy = await this.host.attempt(() => api.fork(entry.id));
     if (!copy) return;
-    const fork = { ...entry, id: copy.id, sequence: entry.sequence.copy(), name: `${entry.name}, fork ${++this.forks}` };
+    const fork = { ...entry, forks: 0, id: copy.id, sequence: entry.sequence.copy(), name: `${entry.name}, fork ${++entry.forks}` };
     this.entries.splice(this.entries.indexOf(entry) + 1, 0, fork);
     this.#show(fork);
     await this.refresh(fork);
