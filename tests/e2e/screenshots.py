@@ -19,7 +19,9 @@ def main(address: str) -> None:
         desk.after(lambda: desk.page.click("#complete"))
         desk.page.evaluate("document.activeElement.blur()")
         desk.page.screenshot(path=DOCS / "playground.png", full_page=True)
-        phone = visit(browser, address, PHONE, dark=True).open("?model=etth1&seed=3&num_samples=100&length=96&start=prefix")
+        phone = visit(browser, address, PHONE, dark=True).open(
+            "?model=etth1&seed=3&num_samples=100&length=96&start=prefix"
+        )
         phone.after(lambda: phone.page.click("#generate"))
         phone.page.wait_for_timeout(300)
         phone.page.screenshot(path=DOCS / "playground-phone.png")

@@ -106,7 +106,8 @@ def test_resume_equals_whole(playground: Playground) -> None:
     whole = playground.open(HALF.replace("length=14&save=true&", "")).pixels()
     page = playground.open(HALF).page
     assert playground.fact("position") == "14 of 28"
-    assert page.inner_text("[data-fact=bytes]") == f"{4 * 3264:,} bytes"
+    told = page.inner_text("[data-fact=bytes]").removesuffix(" bytes").replace(",", "")
+    assert 4 * 3264 <= int(told) < 4 * 3264 + 1024  # with its header and checksum
     assert playground.pixels() != whole
     playground.after(lambda: page.click("[data-action=continue]"))
     assert playground.pixels() == whole
@@ -131,7 +132,9 @@ def test_fork_goes_its_own_way(playground: Playground) -> None:
 
 
 def test_text_streams_and_goes_on(playground: Playground) -> None:
-    page = playground.open("?model=shakespeare&seed=3&num_samples=2&length=256&start=prefix&prompt=ROMEO%3A&save=true").page
+    page = playground.open(
+        "?model=shakespeare&seed=3&num_samples=2&length=256&start=prefix&prompt=ROMEO%3A&save=true"
+    ).page
     assert len(playground.texts()) == 2
     assert all(text.startswith("ROMEO:") for text in playground.texts())
     assert page.locator("article:first-child .chunk").count() > 2
