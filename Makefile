@@ -15,7 +15,7 @@ help: ## what can be made
 serve: .venv/.runtime ## the server on 127.0.0.1:8000 (VSSM_PORT=9000 make serve for another port)
 	@exec $(BIN)/vssm-server serve
 
-test: .venv/.dev iproute2 ## all tests
+test: .venv/.dev iproute2 chromium ## all tests
 	$(BIN)/python -m pytest
 
 test-gpu: .venv/.dev ## the kernels and generation on a CUDA device: bits, gradients, a million steps
@@ -75,6 +75,13 @@ iproute2: # the command ip; without it, or without root, what needs it says that
 	@command -v ip >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	  && apt-get update -qq >/dev/null 2>&1 \
 	  && apt-get install -y -qq --no-install-recommends iproute2 >/dev/null 2>&1; } || true
+
+.PHONY: chromium
+chromium: # the browser; without it, or without root, the tests of the playground say that they were not run
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && apt-get update -qq >/dev/null 2>&1 \
+	  && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null 2>&1; } || true
 
 clean: ## remove the environment and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from starlette.routing import Route
 
 from vssm_server import __version__
-from vssm_server.api import generate, health, problems, resources
+from vssm_server.api import generate, health, playground, problems, resources
 from vssm_server.api.body import BodyLimit
 from vssm_server.api.documented import DESCRIPTION
 from vssm_server.api.openai import completions, images, models
@@ -45,6 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(resources.router)
     app.include_router(health.router)
     health.mount_assets(app)
+    playground.mount(app)
     problems.install(app, api.metrics)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     return app

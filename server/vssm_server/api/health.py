@@ -7,7 +7,7 @@ import fastapi_offline
 import redis
 from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
+from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -45,12 +45,6 @@ async def readyz(api: Shared) -> Any:
 async def metrics(api: Shared) -> Response:
     """Of this process and of all workers."""
     return Response(generate_latest(api.metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-
-@router.get("/", include_in_schema=False)
-async def home() -> Response:
-    """For those who come with a browser."""
-    return RedirectResponse("/docs")
 
 
 @router.get("/docs", include_in_schema=False)

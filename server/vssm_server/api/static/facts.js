@@ -1,0 +1,37 @@
+// What the page says about a result: position, size of the state, time.
+
+import { byId, count, el, ms, place, plural } from "./dom.js";
+
+/** Fills the list of facts; `took` is what the browser measured, milliseconds. */
+export function show(answer, sequence, seed, took, firstChunk) {
+  const { model, numSamples } = sequence;
+  const { queue_ms, generate_ms, total_ms } = answer.timings;
+  const facts = [
+    ["Position", place(answer.position, model), "position"],
+    ["State", `${count(model.state_bytes * numSamples)} bytes`, "state"],
+    ["Generated in", ms(generate_ms), "generate"],
+    ["Server", ms(total_ms), "total"],
+    ["Queued", ms(queue_ms), "queue"],
+    ["Browser", ms(took), "took"],
+    ...(firstChunk ? [["First chunk", ms(firstChunk), "first"]] : []),
+    ["Seed", seed, "seed-used"],
+  ];
+  byId("facts").replaceChildren(...facts.map(([name, value, key]) =>
+    el("div", {}, el("dt", {}, name), el("dd", { "data-fact": key }, value))));
+  say(`${plural(sequence.numSamples, "sample")}, ${plural(answer.usage.generated_steps, "step")} in ${ms(total_ms)}.`);
+}
+
+/** A sentence for eyes and screen readers. */
+export const say = (text) => {
+  byId("status").textContent = text;
+};
+
+/** An error in words, with what to do. */
+export function fail(error, again) {
+  const wait = error.retryAfter ? ` (The server asks to wait ${plural(error.retryAfter, "second")}.)` : "";
+  byId("error").replaceChildren(el("p", {}, `${error.message}${wait}`),
+    again ? el("button", { type: "button", click: again }, "Try again") : "");
+  say("");
+}
+
+export const calm = () => byId("error").replaceChildren();
