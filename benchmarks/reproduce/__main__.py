@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -42,6 +43,7 @@ def main() -> None:
     planned = [e for e in experiments(options.device, options.scale) if e.task in options.tasks]
     settings = _settings(options)
     console = Console(stderr=True, width=120)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what runs saves its state
     began = time.monotonic()
     options.out.mkdir(parents=True, exist_ok=True)
     try:

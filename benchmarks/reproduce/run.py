@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -73,7 +75,7 @@ def in_parallel(jobs: list[Job], processes: int, console: Console) -> dict[str, 
     context = multiprocessing.get_context("spawn")
     started = time.monotonic()
     results: dict[str, Any] = {}
-    with ProcessPoolExecutor(processes, context, max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(processes, context, end_with_parent, (os.getpid(),), max_tasks_per_child=1) as pool:
         waiting: dict[Future[Any], str] = {pool.submit(job, *given): text for text, job, given in jobs}
         while waiting:
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)
@@ -88,6 +90,17 @@ def in_parallel(jobs: list[Job], processes: int, console: Console) -> dict[str, 
                 minutes = (time.monotonic() - started) / 60
                 console.print(f"{minutes:6.1f} min  {text}, {len(waiting)} left", highlight=False)
     return results
+
+
+def end_with_parent(parent: int) -> None:
+    """Have this process told to stop (its training saves its state) when its parent has died, however it died."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _timed(experiment: Experiment, folder: Path, settings: Settings) -> float:
