@@ -52,8 +52,8 @@ class AsyncClient:
         """`generate` in Chunks as they are made, and last the Generation without values.
 
         Nothing is sent before the first event is asked for. After a break the stream goes on where it was, without
-        a gap and without a repetition. Closing the generator cancels the request, unless it may be tried again: then
-        it runs to its end, and a session advances.
+        a gap and without a repetition. Closing the generator (contextlib.aclosing) cancels the request: then
+        nothing is saved.
         """
         call, tries, delivery = calls.stream(options, self._keyed), Tries(self._patience), Delivery()
         while not delivery.done:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, StrictInt
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 from vssm_client import arrays
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_Ints = Annotated[list[StrictInt], FailFast()]
-_Floats = Annotated[list[float], FailFast()]
+_Ints = Annotated[list[StrictInt], Field(fail_fast=True)]
+_Floats = Annotated[list[float], Field(fail_fast=True)]
 Values = Annotated[
-    Annotated[list[_Ints], FailFast()] | _Ints | Annotated[list[_Floats], FailFast()] | _Floats,
+    Annotated[list[_Ints], Field(fail_fast=True)] | _Ints | Annotated[list[_Floats], Field(fail_fast=True)] | _Floats,
     Field(union_mode="left_to_right"),
 ]
 """(steps, size), flat when size is 1; all `int` or all `float`."""
