@@ -117,9 +117,11 @@ def join(events: Iterable[Event]) -> Generation:
 
 
 def _joined(output: Output, parts: list[Output]) -> Output:
-    texts = [part.text for part in parts if part.text is not None]
     values = _chain(part.values for part in parts if part.values is not None)
-    return output.model_copy(update={"values": values, "text": "".join(texts) if texts else None})
+    if all(part.text is None for part in parts):
+        return output.model_copy(update={"values": values})
+    text = bytes(byte for byte in values if isinstance(byte, int)).decode(errors="replace")
+    return output.model_copy(update={"values": values, "text": text})  # a cut character at the end was not streamed
 
 
 def _chain(parts: Iterable[Values]) -> list[object]:
