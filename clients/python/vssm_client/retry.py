@@ -65,6 +65,6 @@ class Tries:
 
 def pause_seconds(failed: int, error: ClientError) -> float:
     """Doubling and random, so that clients that failed together do not come back together; on top of Retry-After."""
-    longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0**failed)
+    longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(failed, 10))
     asked = error.retry_after if isinstance(error, ServerError) else None
     return (asked or 0.0) + random.uniform(longest / 2, longest)
