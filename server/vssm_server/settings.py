@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 PREFIX = "VSSM_"
 DAY = 86_400
 DECADE = 3650 * DAY
-LIBRARY_VARIABLES = frozenset({"VSSM_DATA"})  # read by the model library, not by the server
+LIBRARY_VARIABLES = frozenset({"VSSM_DATA", "VSSM_URL"})  # read by the model library and the client, not by the server
 
 
 class Settings(BaseSettings):

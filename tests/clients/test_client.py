@@ -1,133 +1,141 @@
-"""The Python client against a real server that serves the shipped model."""
+"""What the Python clients give when all is well, against a real server."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import closing
 
-import httpx
+import numpy as np
 import pytest
-from vssm_client import (
-    AsyncClient,
-    Chunk,
-    Client,
-    ClientError,
-    ConflictError,
-    Generation,
-    InvalidError,
-    NotFoundError,
-    UnavailableError,
-)
-from vssm_client.errors import from_json
-from vssm_client.protocol import EventReader
+from vssm_client import AsyncClient, Chunk, Client, Generation, Png, join
 
-from tests.e2e.serving import Serve
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = Serve(tmp_path_factory.mktemp("client")).start()
-    yield str(server.client.base_url)
-    server.stop()
+from tests.clients.proxy import Proxy
+from tests.e2e.serving import Serve, until, values
 
 
 def rows(generation: Generation | Chunk) -> list[object]:
     return [row for output in generation.outputs for row in output.values or []]
 
 
-def test_generate_resume_fork_and_delete(url: str) -> None:
+def test_generate_is_what_the_server_says(serve: Serve, url: str) -> None:
     with Client(url) as client:
-        whole = client.generate(model="mnist", seed=7)
-        half = client.generate(model="mnist", seed=7, length=14, save=True)
-        assert half.session_id is not None
-        copy = client.fork(half.session_id)
-        rest = client.generate(session_id=half.session_id)
-        assert rows(half) + rows(rest) == rows(whole)
-        assert rows(client.generate(session_id=copy.id)) == rows(rest)
-        assert client.session(half.session_id).position == 28
-        client.delete(half.session_id)
-        with pytest.raises(NotFoundError) as caught:
-            client.session(half.session_id)
-        assert caught.value.type == "session_not_found"
+        result = client.generate(model="image", num_samples=3, seed=7)
+    told = serve.generate(model="image", num_samples=3, seed=7)
+    assert [output.values for output in result.outputs] == values(told)
+    assert (result.model, result.seed, result.position, result.session_id) == ("image", 7, 8, None)
+    assert (result.fingerprint, result.usage.generated_steps) == (told["fingerprint"], 24)
+    assert result.timings.total_ms > 0
+    assert result.outputs[2].index == 2
+    assert result.quantiles is None
 
 
-def test_a_stream_gives_the_values_of_the_whole(url: str) -> None:
+def test_whole_numbers_are_ints_and_others_floats(url: str) -> None:
     with Client(url) as client:
-        *chunks, done = client.stream(seed=3)
-        assert len(chunks) > 1
-        assert isinstance(done, Generation)
-        assert done.position == 28
-        assert [row for chunk in chunks for row in rows(chunk)] == rows(client.generate(seed=3))
+        pixels = rows(client.generate(model="pixels", length=50))
+        means = rows(client.generate(model="pixels", length=50, output="mean"))
+        series = client.generate(model="series", length=2, num_samples=2, quantiles=[0.5])
+    assert {type(value) for value in pixels} == {int}
+    assert {type(value) for value in means} == {float}
+    assert series.quantiles is not None
+    assert {type(value) for row in rows(series) if isinstance(row, list) for value in row} == {float}
+    assert np.shape(series.quantiles[0].values) == (2, 2)
 
 
-def test_png_and_models(url: str) -> None:
+def test_text_and_particles(url: str) -> None:
     with Client(url) as client:
-        assert client.png(num_samples=4).startswith(b"\x89PNG")
-        assert [(model.name, model.status) for model in client.models()] == [("mnist", "ready")]
+        text = client.generate(model="text", prefix="h\u00e9", length=9, seed=1)
+        several = [client.generate(model="series", prefix=[[0, 1]] * 9, seed=2, num_particles=n) for n in (1, 16)]
+    assert text.usage.prefix_steps == 3
+    assert text.outputs[0].text == bytes(map(int, rows(text))).decode(errors="replace")  # type: ignore[call-overload]
+    assert rows(several[0]) != rows(several[1])
 
 
-def test_wrong_requests_raise_what_the_server_said(url: str) -> None:
+@pytest.mark.parametrize("model", ["pixels", "text"])
+def test_a_stream_gives_the_values_of_the_whole(url: str, model: str) -> None:
     with Client(url) as client:
-        with pytest.raises(InvalidError) as caught:
-            client.generate(num_samples=0)
-        assert (caught.value.status, caught.value.type, caught.value.param) == (422, "invalid_value", "num_samples")
-        with pytest.raises(NotFoundError):
-            next(client.stream(model="minst"))
+        events = list(client.stream(model=model, num_samples=2, length=500, seed=3))
+        whole = client.generate(model=model, num_samples=2, length=500, seed=3)
+    assert len(events) > 3
+    assert all(isinstance(event, Chunk) for event in events[:-1])
+    assert isinstance(events[-1], Generation)
+    assert events[-1].outputs[0].values is None
+    assert join(events).outputs == whole.outputs
 
 
-async def test_async_client_is_the_same(url: str) -> None:
+def test_quantiles_of_a_stream_are_joined(url: str) -> None:
+    with Client(url) as client:
+        events = list(client.stream(model="series", num_samples=9, length=400, seed=1, quantiles=[0.1, 0.9]))
+        whole = client.generate(model="series", num_samples=9, length=400, seed=1, quantiles=[0.1, 0.9])
+    assert len(events) > 2
+    assert join(events).quantiles == whole.quantiles
+    with pytest.raises(ValueError, match="whole stream"):
+        join(events[:-1])
+
+
+def test_leaving_a_stream_cancels_it(serve: Serve, url: str) -> None:
+    before = serve.metric("vssm_requests_cancelled_total")
+    with Client(url) as client, closing(client.stream(model="pixels", length=100_000)) as events:
+        next(events)
+    until(lambda: serve.metric("vssm_requests_cancelled_total") == before + 1)
+
+
+def test_a_picture(url: str) -> None:
+    with Client(url) as client:
+        png = client.png(model="image", num_samples=4, seed=5)
+        again = client.png(model="image", num_samples=4, seed=5)
+    assert isinstance(png, Png)
+    assert png.startswith(b"\x89PNG")
+    assert png == again
+    assert (png.seed, png.session_id) == (5, None)
+
+
+def test_models(serve: Serve, url: str) -> None:
+    with Client(url) as client:
+        models = {model.name: model for model in client.models()}
+        assert client.model("image") == models["image"]
+    told = serve.client.get("/models/colour").json()
+    assert {name: value for name, value in models["colour"].model_dump().items() if name in told} == told
+    assert models["colour"].image is not None
+    assert models["text"].observation is not None
+    assert models["text"].observation.classes == 256
+    assert models["truncated"].status == "failed"
+    assert models["truncated"].error
+
+
+async def test_the_async_client_is_the_same(url: str) -> None:
     async with AsyncClient(url) as client:
-        half = await client.generate(seed=7, length=14, save=True)
-        assert half.session_id is not None
-        copy = await client.fork(half.session_id)
-        events = [event async for event in client.stream(session_id=copy.id)]
-        assert isinstance(events[-1], Generation)
-        assert (await client.session(copy.id)).position == 28
-        await client.delete(copy.id)
-        assert (await client.models())[0].name == "mnist"
-        assert (await client.png()).startswith(b"\x89PNG")
+        whole = await client.generate(model="image", seed=7)
+        events = [event async for event in client.stream(model="image", seed=7)]
+        array = await client.array(model="image", seed=7)
+        png = await client.png(model="image", seed=7)
+        assert (await client.models())[0].name == "blind"
+        assert (await client.model("image")).length == 8
+    assert join(events).outputs == whole.outputs
+    assert array.values.tolist() == [output.values for output in whole.outputs]
+    with Client(url) as blocking:
+        assert blocking.png(model="image", seed=7) == png
 
 
-def test_every_kind_of_error_has_its_class() -> None:
-    template = b'{"error": {"type": "t", "message": "m", "param": null, "code": %d}}'
-    kinds = {409: ConflictError, 422: InvalidError, 429: UnavailableError, 503: UnavailableError}
-    for status, kind in kinds.items():
-        assert type(from_json(status, template % status, "3")) is kind
-    assert from_json(503, template % 503, "3").retry_after == 3
-    assert from_json(502, b"<html>").type == "unknown"
+def test_one_connection_is_used_again(proxy: Callable[..., Proxy]) -> None:
+    between = proxy()
+    with Client(between.url) as client:
+        for _ in range(3):
+            client.generate(model="pixels", length=2)
+            list(client.stream(model="pixels", length=200))
+            client.models()
+    assert between.connections == 1
 
 
-def test_an_error_event_in_a_stream_is_raised() -> None:
-    reader = EventReader()
-    data = 'data: {"error": {"type": "deadline_exceeded", "message": "m", "param": null, "code": 504}}'
-    with pytest.raises(UnavailableError, match="deadline_exceeded"):
-        list(reader.read(f"event: error\n{data}\n\n".encode()))
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://x", "http://", "http://x:y"])
+def test_addresses_that_are_none(url: str) -> None:
+    with pytest.raises(ValueError, match="base_url"):
+        Client(url)
+    with pytest.raises(ValueError, match="base_url"):
+        AsyncClient(url)
 
 
-@pytest.mark.parametrize("size", [1, 7, 10_000])
-def test_only_line_feeds_end_lines(size: int) -> None:
-    output = '{"index": 0, "values": [226, 128, 168], "text": "a\u2028b\x85c\u2029"}'
-    chunk = f': ping\n\nevent: chunk\r\nid: 3\r\ndata: {{"position": 3, "outputs": [{output}]}}\r\n\r\n'.encode()
-    reader = EventReader()
-    parts = [(2 * chunk)[i : i + size] for i in range(0, 2 * len(chunk), size)]
-    events = [event for part in parts for event in reader.read(part)]
-    assert [event.outputs[0].text for event in events] == ["a\u2028b\x85c\u2029"] * 2
-
-
-def test_an_id_never_leads_to_another_path(url: str) -> None:
-    with Client(url) as client:
-        for name in ("../models", "x?y", "a/b"):
-            with pytest.raises(NotFoundError):
-                client.session(name)
-        for name in ("", ".", ".."):
+def test_an_id_never_leads_to_another_path() -> None:
+    with Client() as client:
+        for name in ("", ".", "..", "../models", "a/../b"):
             with pytest.raises(ValueError, match="session_id"):
                 client.delete(name)
-
-
-def test_a_stream_that_breaks_off_is_an_error(tmp_path: Path) -> None:
-    server = Serve(tmp_path, max_length=100_000).start()
-    with Client(str(server.client.base_url)) as client:
-        events = client.stream(length=100_000)
-        next(events)
-        server.kill()
-        with pytest.raises((ClientError, httpx.TransportError)):
-            list(events)
-    server.client.close()
+            with pytest.raises(ValueError, match="model"):
+                client.model(name)

@@ -1,72 +1,117 @@
-"""`Client` and `AsyncClient`: the same methods, blocking and as coroutines.
+"""`Client`: every method one call, sent until it is answered."""
 
-stream   yields Chunks as they are made, and last the Generation without values
-"""
-
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Generator, Mapping
+from contextlib import closing
+from time import sleep
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Self, TypeVar, Unpack
 
 import httpx
-from pydantic import TypeAdapter
 
-from vssm_client.errors import ClientError, check
-from vssm_client.models import Chunk, Generation, Model, Session
-from vssm_client.protocol import EventReader, Options, body, session_path
+from vssm_client import calls
+from vssm_client.arrays import ArrayGeneration
+from vssm_client.calls import Call
+from vssm_client.connection import CONNECT_TIMEOUT, DEFAULT_URL, LIMITS, RETRIES, TIMEOUT, checked_url
+from vssm_client.errors import ClientError, ConnectionBrokenError
+from vssm_client.events import BROKEN_OFF, Delivery, EventReader
+from vssm_client.models import Event, Generation, Model, SessionInfo
+from vssm_client.options import Options
+from vssm_client.png import Png
+from vssm_client.replies import check, translated
+from vssm_client.retry import Patience, Tries
+from vssm_client.session import Session
 
-DEFAULT_URL = "http://127.0.0.1:8000"
-_PNG = {"accept": "image/png"}
-_CUT = "the stream ended before its last event; the session, if any, stands where it was"
-
-
-def _models(response: httpx.Response) -> list[Model]:
-    return TypeAdapter(list[Model]).validate_python(check(response).json()["models"])
+T = TypeVar("T")
 
 
 class Client:
-    """A connection to a server; close it, or use it in a `with` block. `timeout` in seconds."""
+    """A connection to a server, for any number of threads; close it, or use it in a `with` block.
 
-    def __init__(self, base_url: str = DEFAULT_URL, timeout: float = 130.0) -> None:
-        self._http = httpx.Client(base_url=base_url, timeout=timeout)
+    base_url         where the server is, http:// or https://
+    timeout          seconds that a call may take, all its tries and pauses included; in a stream, between two events
+    connect_timeout  seconds until a connection stands
+    retries          how often a call is tried again when it may then succeed; with 0 no Idempotency-Key is sent either
+    headers          sent with every request, for example what a gateway asks for
+    transport        what carries requests, for proxies and special TLS; by default httpx's own
+
+    Connections are kept and used again. Every method raises a `ClientError` when it fails: see `vssm_client.errors`.
+    """
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_URL,
+        timeout: float = TIMEOUT,
+        *,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        retries: int = RETRIES,
+        headers: Mapping[str, str] | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._patience = Patience(retries, timeout, connect_timeout)
+        self._url, self._keyed = checked_url(base_url), retries > 0
+        self._http = httpx.Client(base_url=base_url, headers=headers, transport=transport, limits=LIMITS)
 
     def generate(self, **options: Unpack[Options]) -> Generation:
-        """Generate, complete a prefix, or resume a session. Raises ServerError."""
-        response = check(self._http.post("/generate", json=body(options)))
-        return Generation.model_validate_json(response.content)
+        """Generate, complete a prefix, or resume a session."""
+        return self._send(calls.generate(options, self._keyed))
 
-    def stream(self, **options: Unpack[Options]) -> Iterator[Chunk | Generation]:
-        """`generate` chunk by chunk, the Generation last. Raises ServerError."""
-        reader = EventReader()
-        with self._http.stream("POST", "/generate", json=body(options, stream=True)) as response:
-            if response.is_error:
-                response.read()
-            check(response)
-            for data in response.iter_bytes():
-                for event in reader.read(data):
-                    yield event
-                    if isinstance(event, Generation):
-                        return
-        raise ClientError(_CUT)
+    def stream(self, **options: Unpack[Options]) -> Generator[Event]:
+        """`generate` in Chunks as they are made, and last the Generation without values.
 
-    def png(self, **options: Unpack[Options]) -> bytes:
-        """`generate` as a PNG picture, for image models. Raises ServerError."""
-        return check(self._http.post("/generate", json=body(options), headers=_PNG)).content
+        Nothing is sent before the first event is asked for. After a break the stream goes on where it was, without
+        a gap and without a repetition. Closing the generator cancels the request: then
+        nothing is saved.
+        """
+        call, tries, delivery = calls.stream(options, self._keyed), Tries(self._patience), Delivery()
+        while not delivery.done:
+            try:
+                with closing(self._events(call, tries.timeout(), delivery)) as events:
+                    for event in events:
+                        tries.progress()
+                        yield event
+            except ClientError as error:
+                if delivery.done:
+                    return
+                sleep(tries.pause(error))
 
-    def session(self, session_id: str) -> Session:
-        """What is saved under an id. Raises NotFoundError."""
-        return Session.model_validate_json(check(self._http.get(session_path(session_id))).content)
+    def array(self, **options: Unpack[Options]) -> ArrayGeneration:
+        """`generate` as one numpy array, (num_samples, steps, size), sent as npy. Raises ImportError without numpy."""
+        return self._send(calls.array(options, self._keyed))
 
-    def fork(self, session_id: str) -> Session:
-        """A copy of a session under a new id. Raises NotFoundError."""
-        return Session.model_validate_json(check(self._http.post(session_path(session_id, "/fork"))).content)
+    def png(self, **options: Unpack[Options]) -> Png:
+        """`generate` as the bytes of a PNG picture, the samples in a grid; for models of images."""
+        return self._send(calls.png(options, self._keyed))
+
+    def session(
+        self,
+        session_id: str | None = None,
+        *,
+        model: str | None = None,
+        num_samples: int | None = None,
+        seed: int | None = None,
+    ) -> Session:
+        """A saved session, or without an id a new one, which its first `resume` makes. Asks the server nothing yet."""
+        return Session(self, session_id, {"model": model, "num_samples": num_samples, "seed": seed})
+
+    def session_info(self, session_id: str) -> SessionInfo:
+        """What is saved under an id. Raises SessionNotFoundError."""
+        return self._send(calls.session(session_id))
+
+    def fork(self, session_id: str, ttl_seconds: int | None = None) -> Session:
+        """A copy of a session under a new id; both go on by themselves. Raises SessionNotFoundError."""
+        return self.session(self._send(calls.fork(session_id, ttl_seconds, self._keyed)).id)
 
     def delete(self, session_id: str) -> None:
-        """Forget a session. Raises NotFoundError."""
-        check(self._http.delete(session_path(session_id)))
+        """Forget a session. Raises SessionNotFoundError."""
+        self._send(calls.delete(session_id))
 
     def models(self) -> list[Model]:
-        """All models that the server knows."""
-        return _models(self._http.get("/models"))
+        """All models that the server knows, by name."""
+        return self._send(calls.models())
+
+    def model(self, name: str) -> Model:
+        """One of them. Raises ModelNotFoundError."""
+        return self._send(calls.model(name))
 
     def close(self) -> None:
         """Close the connections."""
@@ -78,60 +123,34 @@ class Client:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
+    def _send(self, call: Call[T]) -> T:
+        tries = Tries(self._patience)
+        while True:
+            try:
+                with translated(self._url):
+                    response = self._http.request(
+                        call.method, call.path, content=call.content, headers=call.headers, timeout=tries.timeout()
+                    )
+                return call.result(response, again=tries.failed > 0)
+            except ClientError as error:
+                pause = tries.pause(error)
+            sleep(pause)
 
-class AsyncClient:
-    """`Client` with coroutines; use it in an `async with` block."""
-
-    def __init__(self, base_url: str = DEFAULT_URL, timeout: float = 130.0) -> None:
-        self._http = httpx.AsyncClient(base_url=base_url, timeout=timeout)
-
-    async def generate(self, **options: Unpack[Options]) -> Generation:
-        """Generate, complete a prefix, or resume a session. Raises ServerError."""
-        response = check(await self._http.post("/generate", json=body(options)))
-        return Generation.model_validate_json(response.content)
-
-    async def stream(self, **options: Unpack[Options]) -> AsyncIterator[Chunk | Generation]:
-        """`generate` chunk by chunk, the Generation last. Raises ServerError."""
+    def _events(self, call: Call[None], timeout: httpx.Timeout, delivery: Delivery) -> Generator[Event]:
         reader = EventReader()
-        async with self._http.stream("POST", "/generate", json=body(options, stream=True)) as response:
-            if response.is_error:
-                await response.aread()
-            check(response)
-            async for data in response.aiter_bytes():
+        delivery.connected()
+        with (
+            translated(self._url),
+            self._http.stream(
+                call.method, call.path, content=call.content, headers=call.headers, timeout=timeout
+            ) as response,
+        ):
+            if not response.is_success:
+                response.read()
+                check(response)
+            for data in response.iter_bytes():  # to the very end, so that the connection can be used again
                 for event in reader.read(data):
-                    yield event
-                    if isinstance(event, Generation):
-                        return
-        raise ClientError(_CUT)
-
-    async def png(self, **options: Unpack[Options]) -> bytes:
-        """`generate` as a PNG picture, for image models. Raises ServerError."""
-        return check(await self._http.post("/generate", json=body(options), headers=_PNG)).content
-
-    async def session(self, session_id: str) -> Session:
-        """What is saved under an id. Raises NotFoundError."""
-        return Session.model_validate_json(check(await self._http.get(session_path(session_id))).content)
-
-    async def fork(self, session_id: str) -> Session:
-        """A copy of a session under a new id. Raises NotFoundError."""
-        return Session.model_validate_json(check(await self._http.post(session_path(session_id, "/fork"))).content)
-
-    async def delete(self, session_id: str) -> None:
-        """Forget a session. Raises NotFoundError."""
-        check(await self._http.delete(session_path(session_id)))
-
-    async def models(self) -> list[Model]:
-        """All models that the server knows."""
-        return _models(await self._http.get("/models"))
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        await self.close()
+                    if (new := delivery.new(event)) is not None:
+                        yield new
+        if not delivery.done:
+            raise ConnectionBrokenError(BROKEN_OFF)
