@@ -22,7 +22,7 @@ class Playground:
         self.errors: list[str] = []
         self.foreign: list[str] = []
         self.bodies: list[str] = []
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(120_000)  # a busy machine is slow, not wrong
         page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("request", lambda request: self._saw(request.url, request.post_data))

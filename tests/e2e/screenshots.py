@@ -15,7 +15,7 @@ def main(address: str) -> None:
     """Both pictures, of the server at `address`."""
     with chromium() as browser:
         desk = visit(browser, address, DESKTOP).open("?model=mnist&seed=7&num_samples=64")
-        desk.page.locator("[role=option]").nth(12).click()
+        desk.page.locator("[role=option]").nth(44).click()
         desk.after(lambda: desk.page.click("#complete"))
         desk.page.evaluate("document.activeElement.blur()")
         desk.page.screenshot(path=DOCS / "playground.png", full_page=True)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from tests.e2e.browser import CHROMIUM, MISSING, PHONE, Playground, chromium, visit
 from tests.e2e.serving import Serve
@@ -202,8 +203,6 @@ def test_phone_does_not_scroll_sideways(playground: Playground, address: str, mo
 @pytest.mark.parametrize("model", ["mnist", "shakespeare", "etth1"])
 @pytest.mark.parametrize("dark", [False, True])
 def test_axe_finds_nothing_serious(playground: Playground, address: str, model: str, dark: bool) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
     browser = playground.page.context.browser
     assert browser
     visitor = visit(browser, address, dark=dark).open(f"?model={model}&seed=7&num_samples=4&save=true&length=14")

@@ -4,7 +4,7 @@ import { el, svg } from "./dom.js";
 
 const HEIGHT = 190;
 const MARGIN = { left: 44, right: 8, top: 8, bottom: 22 };
-const MOST_PATHS = 6; // more would hide the bands
+const MOST_PATHS = 4; // more would hide the bands
 const BANDS = [["outer", 0.1, 0.9], ["inner", 0.25, 0.75]];
 
 /** A figure of `{history, paths, quantiles: Map(quantile -> values), marks}`, `width` pixels wide. */
