@@ -28,7 +28,8 @@ def run(url: str, *words: str, code: int = 0, stdin: bytes = b"", **more: str) -
 def test_a_picture(url: str, tmp_path: Path) -> None:
     path = tmp_path / "digits.png"
     out, err = run(url, "generate", "--model", "image", "--num-samples", "16", "--seed", "7", "--out", str(path))
-    assert Image.open(path).size == (4 * 8 + 5 * 2,) * 2
+    with Image.open(path) as image:
+        assert image.size == (4 * 8 + 5 * 2,) * 2
     assert (out, err.strip()) == ("", f"{path}: seed 7")
 
 
