@@ -64,7 +64,7 @@ bench-scaling: .venv/.dev ## more workers, the transport alone, a worker's death
 bench-serve: .venv/.dev ## HTTP, queue and worker beside the bare engine; into benchmarks/results
 	$(BIN)/python -m benchmarks.serve
 
-reproduce: .venv/.dev ## train and measure all families on MNIST, CIFAR-10 and text, into docs/results.md (about 100 minutes)
+reproduce: .venv/.dev ## train and measure all families on MNIST, CIFAR-10 and text, into docs/results.md (about 50 minutes)
 	$(BIN)/python -m benchmarks.reproduce
 
 reproduce-gpu: .venv/.dev ## the same with larger models on a CUDA device, into docs/results-gpu.md

@@ -1,6 +1,6 @@
 """Train, measure and time everything; write docs/results.md, its pictures and benchmarks/results/reproduce-cpu.json.
 
-    python -m benchmarks.reproduce                    two cores: about an hour and a half
+    python -m benchmarks.reproduce                    two cores: about 50 minutes
     python -m benchmarks.reproduce --device cuda      writes docs/results-gpu.md
     python -m benchmarks.reproduce --scale 0.01 --out /tmp/rehearsal --docs /tmp/rehearsal
 

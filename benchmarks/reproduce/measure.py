@@ -93,7 +93,7 @@ def _measured(experiment: Experiment, folder: Path, settings: Settings) -> dict[
         return figures
     images = sampled(model, settings.samples, seed)
     np.save(where / "samples.npy", images[:SHOWN])
-    return figures | {"quality": asdict(measure(images, _real(name, "test"), classifier(name, folder)))}
+    return figures | {"quality": asdict(measure(images, _real(name), classifier(name, folder)))}
 
 
 def classifier(name: str, folder: Path) -> Classifier:
@@ -111,13 +111,13 @@ def of_real_images(name: str, folder: Path, settings: Settings) -> dict[str, Any
     judge, test = classifier(name, folder), data.load_images(name, "test")
     training = data.load_images(name, "train").images
     best = floor(training, test.images, judge, settings.samples)
-    np.save(folder / f"{name}-real.npy", _real(name, "test")[:SHOWN])
-    return asdict(best) | {"classifier_accuracy": judge.accuracy(_real(name, "test"), test.labels)}
+    np.save(folder / f"{name}-real.npy", _real(name)[:SHOWN])
+    return asdict(best) | {"classifier_accuracy": judge.accuracy(_real(name), test.labels)}
 
 
-def _real(name: str, split: str) -> Any:
+def _real(name: str) -> Any:
     """Real images as a model's samples are: grey ones made of bits."""
-    images = data.load_images(name, split).images
+    images = data.load_images(name, "test").images
     return binary(images, 1) if CLASSIFIERS[name].binarise else images
 
 

@@ -38,7 +38,7 @@ def results(found: dict[str, Any], settings: Settings, command: str, pictures: s
     """The whole page; `pictures` is the folder of the pictures as seen from it."""
     about = found["machine"]
     cores = f"{about['cpu']}, {about['cores']} cores, PyTorch {about['torch']}"
-    where = f"{about.get('gpu')}; {cores}" if found["device"] == "cuda" else cores
+    where = f"{about['gpu']}; {cores}" if found["device"] == "cuda" else cores
     steps_note = "same number of steps on one core" if found["device"] == "cpu" else "same number of steps"
     parts = [
         _START.format(

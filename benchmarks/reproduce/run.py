@@ -17,6 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from benchmarks.machine import machine
@@ -60,7 +61,10 @@ def run(
             console.print(f"timed {experiment.key}", style="dim")
         rows.append(row)
     real = {name: found[f"measured real images of {name}"] for name in images}
-    return {"machine": machine(), "device": settings.device, "rows": rows, "real": real}
+    about = machine()
+    if settings.device == "cuda":
+        about["gpu"] = torch.cuda.get_device_name()
+    return {"machine": about, "device": settings.device, "rows": rows, "real": real}
 
 
 def _work(experiment: Experiment) -> float:
@@ -84,7 +88,8 @@ def in_parallel(jobs: list[Job], processes: int, console: Console) -> dict[str, 
                 try:
                     results[text] = future.result()
                 except BaseException:
-                    [other.cancel() for other in waiting]
+                    for other in waiting:
+                        other.cancel()
                     console.print(f"failed where it should have {text}", style="red")
                     raise
                 minutes = (time.monotonic() - started) / 60
