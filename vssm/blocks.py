@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from vssm import weights
+from vssm import solve, weights
 from vssm.networks import Networks
 from vssm.noise import Counters, Purpose
 from vssm.scaling import normalise, restore
@@ -37,6 +37,7 @@ class Block:
     """What one block made of its rows: values and, where asked for, expected values (R, T, size); the state.
 
     `finite` (R,) says whose distributions and state are. `weight` (R, T) float64: each step's part of the log weights.
+    `passes` (R,) int64: how often the stack of a decoder that reads earlier values went over the row.
     """
 
     values: Tensor | None
@@ -44,6 +45,7 @@ class Block:
     finite: Tensor
     state: dict[str, Tensor]
     weight: Tensor | None = None
+    passes: Tensor | None = None
 
 
 def compute(
@@ -62,7 +64,8 @@ def compute(
         block = observe(model, networks, counters, inputs["x"], inputs.get("e"), state, last, kind.weighing)
     else:
         block = generate(model, networks, counters, temperature, state, last, steps, mean, kind.encoding)
-    made = {"values": block.values, "mean": block.mean, "finite": block.finite, "weight": block.weight}
+    made = {"values": block.values, "mean": block.mean, "finite": block.finite}
+    made |= {"weight": block.weight, "passes": block.passes}
     return {k: v for k, v in made.items() if v is not None} | {f"state {k}": v for k, v in block.state.items()}
 
 
@@ -91,9 +94,13 @@ def observe(
             params = networks.posterior_params(k, e, d), networks.prior_params(k, d)
             ratios.append(weights.log_ratio(level.latent, z, noise[k], *params))
         d, state[f"level{k}"] = networks.decode(k, z, d, state[f"level{k}"], last)
-    assert d is not None
+    if model.past is not None:
+        state |= solve.observe(model, networks, counters.position, x, d, state, last)
     state = _with_noise(state, seen, last)
-    weight = weights.log_prob(model.observation, networks.params(d), x) - sum(ratios) if weigh else None
+    if not weigh:
+        return Block(None, None, _finite(state), state)
+    assert d is not None
+    weight = weights.log_prob(model.observation, networks.params(d), x) - sum(ratios)
     return Block(None, None, _finite(state), state, weight)
 
 
@@ -115,9 +122,16 @@ def generate(
     for k in range(len(model.levels)):
         z = networks.prior(k, d, noise[k])
         d, state[f"level{k}"] = networks.decode(k, z, d, state[f"level{k}"], last)
-    assert d is not None
-    params = networks.params(d)
-    values = model.observation.sample(params, counters, temperature)
+    passes: Tensor | None = None
+    if model.past is None:
+        assert d is not None
+        params = networks.params(d)
+        values = model.observation.sample(params, counters, temperature)
+    else:
+        outsourced = model.observation.draw_noise(counters, steps, temperature)
+        solved = solve.solve(model, networks, counters.position, outsourced, d, state, last)
+        params, values, passes = solved.params, solved.values, solved.passes
+        state |= solved.state
     if encode:
         features = model.encoder_features(values, seen, state.get("noise"))
         _, state["encoder"] = networks.encode(features, state["encoder"], last)
@@ -129,7 +143,7 @@ def generate(
         expected = None if expected is None else restore(expected, state["scale"])
         finite &= ((values * 0).sum(2).eq(0) >= within).all(1)
     state = _with_noise(state, seen, last)
-    return Block(values, expected, finite & _finite(state), state)
+    return Block(values, expected, finite & _finite(state), state, passes=passes)
 
 
 def _finite(state: dict[str, Tensor]) -> Tensor:

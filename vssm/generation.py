@@ -67,6 +67,8 @@ def _state_shapes(model: VSSM) -> dict[str, tuple[int, ...]]:
         shapes["noise"] = (model.noise_size,)
     if model.config.scaling != "none":
         shapes["scale"] = (2 * model.config.size,)
+    if model.past is not None:
+        shapes |= {"past": model.past.stack.state_shape, "recent": (model.past.config.reach, model.config.size)}
     return shapes | {f"level{k}": level.stack.state_shape for k, level in enumerate(model.levels)}
 
 
@@ -133,9 +135,9 @@ def _check(model: VSSM, window: Window) -> None:
 
 
 def _check_prefix(model: VSSM, position: int) -> None:
-    if isinstance(model.encoder, Stack):
+    if model.takes_prefix == "anywhere":
         return
-    if not model.config.encoder.prefixes:
+    if model.takes_prefix == "none":
         raise ObservationError(
             "a prefix needs a model with a causal encoder, or a bidirectional one trained with cut_prefixes; "
             "this one's is bidirectional and knows only whole sequences"
@@ -244,4 +246,6 @@ def generate(
             num_particles=num_particles,
         )
     )
-    return Advance(np.concatenate([c.values for c in chunks], axis=1), chunks[-1].state)
+    values = np.concatenate([c.values for c in chunks], axis=1)
+    passes = [chunk.passes for chunk in chunks if chunk.passes is not None]
+    return Advance(values, chunks[-1].state, passes=np.sum(passes, axis=0) if passes else None)
