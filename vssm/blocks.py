@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 
 
 class Kind(NamedTuple):
-    """What a block does: observes or generates, keeps its encoder up to date, gets its features, weighs particles."""
+    """What a block does: observes or generates, keeps its encoder up to date, gets its features, weighs particles.
+
+    A `budget` is of a decoder that reads earlier values: how many passes it may take.
+    """
 
     observing: bool
     encoding: bool
     reading: bool
     weighing: bool
+    budget: solve.Budget | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ def compute(
     if kind.observing:
         block = observe(model, networks, counters, inputs["x"], inputs.get("e"), state, last, kind.weighing)
     else:
-        block = generate(model, networks, counters, temperature, state, last, steps, mean, kind.encoding)
+        block = generate(model, networks, counters, temperature, state, last, steps, mean, kind)
     made = {"values": block.values, "mean": block.mean, "finite": block.finite}
     made |= {"weight": block.weight, "passes": block.passes}
     return {k: v for k, v in made.items() if v is not None} | {f"state {k}": v for k, v in block.state.items()}
@@ -83,12 +87,13 @@ def observe(
     x = normalise(x, state["scale"]) if "scale" in state else x
     noise = _noise(model, counters, Purpose.POSTERIOR, x.shape[1])
     seen, state = model.gaussian_noise(noise), dict(state)
-    if e is None:
+    if e is None and model.levels:
         features = model.encoder_features(x, seen, state.get("noise"))
         e, state["encoder"] = networks.encode(features, state["encoder"], last)
     d: Tensor | None = None
     ratios: list[Tensor] = []
     for k, level in enumerate(model.levels):
+        assert e is not None
         z = networks.posterior(k, e, d, noise[k])
         if weigh:  # before `decode`, which may overwrite d
             params = networks.posterior_params(k, e, d), networks.prior_params(k, d)
@@ -113,7 +118,7 @@ def generate(
     last: Tensor,
     steps: int,
     mean: bool,
-    encode: bool,
+    kind: Kind,
 ) -> Block:
     """`steps` generated steps of every row; `last` (R,) is each row's last step, `temperature` (R,)."""
     noise = _noise(model, counters, Purpose.PRIOR, steps)
@@ -129,10 +134,10 @@ def generate(
         values = model.observation.sample(params, counters, temperature)
     else:
         outsourced = model.observation.draw_noise(counters, steps, temperature)
-        solved = solve.solve(model, networks, counters.position, outsourced, d, state, last)
+        solved = solve.solve(model, networks, counters.position, outsourced, d, state, last, kind.budget)
         params, values, passes = solved.params, solved.values, solved.passes
         state |= solved.state
-    if encode:
+    if kind.encoding:
         features = model.encoder_features(values, seen, state.get("noise"))
         _, state["encoder"] = networks.encode(features, state["encoder"], last)
     within = torch.arange(steps, device=last.device) <= last[:, None]

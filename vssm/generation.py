@@ -187,8 +187,9 @@ def stream(
     output: Output = "sample",
     encode: bool = True,
     num_particles: int = 1,
+    max_passes: int | None = None,
 ) -> Iterator[Generated]:
-    """Chunks of at most `chunk_steps` generated steps, each with its state."""
+    """Chunks of at most `chunk_steps` generated steps, each with its state; of whole windows of passes."""
     if state is not None and (num_samples is not None or seed is not None):
         raise ValueError("num_samples and seed come from the state when one is given; leave them out")
     if output not in ("sample", "mean"):
@@ -211,8 +212,12 @@ def stream(
             if length is None
             else f"length must be at least 1, not {length}"
         )
+    budget = None if max_passes is None else model.budget(max_passes, remaining)
+    whole = budget.segment if budget else model.steps_a_pass
     while remaining:
-        window = Window(state, min(chunk_steps, remaining), None, temperature, output, encode)
+        most = max(whole, chunk_steps) if budget else chunk_steps
+        steps = min(most - most % whole or most, remaining)
+        window = Window(state, steps, None, temperature, output, encode, budget=budget)
         chunk = _finite(advance(model, [window])[0])
         state, remaining = chunk.state, remaining - window.length
         yield chunk
@@ -229,6 +234,7 @@ def generate(
     output: Output,
     encode: bool,
     num_particles: int,
+    max_passes: int | None,
 ) -> Generated:
     """All steps at once, in one pass for lengths up to 2^14 and in passes of that many steps beyond."""
     chunks = list(
@@ -244,6 +250,7 @@ def generate(
             output=output,
             encode=encode,
             num_particles=num_particles,
+            max_passes=max_passes,
         )
     )
     values = np.concatenate([c.values for c in chunks], axis=1)

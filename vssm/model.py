@@ -36,6 +36,7 @@ from vssm.noise import MAX_PARTICLES
 from vssm.observations import build_observation
 from vssm.passes import Advance, Output, Window
 from vssm.past import Past, hidden, params
+from vssm.solve import Budget
 from vssm.ssm import Bidirectional, Stack
 from vssm.state import State
 
@@ -64,6 +65,7 @@ class Level(nn.Module):
     def __init__(self, model: ModelConfig, index: int) -> None:
         super().__init__()
         level, decoder = model.levels[index], model.decoder
+        assert model.encoder is not None  # there is one wherever there are levels
         self.latent: Latent = build_latent(level, model.encoder.width, decoder.width, lowest=index == 0)
         self.inject = nn.Linear(self.latent.size, decoder.width)
         self.stack = Stack(decoder.width, decoder.state, level.layers, decoder.linear)
@@ -200,7 +202,7 @@ class VSSM(nn.Module):
 
     def _auxiliary(self, x: Tensor, d: Tensor | None) -> Tensor | float:
         """The weighted log-likelihood (B,) of the second head, which reads the latents alone."""
-        if self.past is None or self.past.auxiliary is None or not self.past.config.auxiliary_weight:
+        if self.past is None or self.past.auxiliary is None:
             return 0.0
         alone = self.observation.shaped(self.past.auxiliary(d))
         return self.past.config.auxiliary_weight * self.observation.log_prob(alone, x).sum(1)
@@ -256,6 +258,7 @@ class VSSM(nn.Module):
         output: Output = "sample",
         encode: bool = True,
         num_particles: int = 1,
+        max_passes: int | None = None,
     ) -> Generated:
         """Generate `length` steps: from the start, after a `prefix` (steps, size), or resumed from a `state`.
 
@@ -265,10 +268,12 @@ class VSSM(nn.Module):
         not go over the generated steps, which is faster, but the state then takes no observed steps later.
         With `num_particles` (to 64) each sample draws so many latent paths through the prefix and goes on with one,
         chosen by its importance weight: nearer to p(rest | prefix), for that many times the work on the prefix.
+        A decoder that reads earlier values takes several passes (`passes` of the result). `max_passes` stops earlier;
+        where they are not enough, the values are approximate, less like the model's, and depend on `length`.
         Raises ValueError (ObservationError, StateError) for what does not fit.
         """
         return generation.generate(
-            self, num_samples, length, seed, prefix, state, temperature, output, encode, num_particles
+            self, num_samples, length, seed, prefix, state, temperature, output, encode, num_particles, max_passes
         )
 
     def stream(self, chunk_steps: int = 256, **arguments: Any) -> Iterator[Generated]:
@@ -321,6 +326,17 @@ class VSSM(nn.Module):
         return "start" if encoder is not None and encoder.prefixes else "none"
 
     @property
+    def steps_a_pass(self) -> int:
+        """Steps that a pass is sure to make of a decoder that reads earlier values, near + 1; else 1."""
+        return 1 if self.past is None else self.past.config.near + 1
+
+    def budget(self, max_passes: int, length: int) -> Budget | None:
+        """What keeps `length` steps within `max_passes`; None where nothing needs to. Raises ValueError."""
+        if self.past is None:
+            raise ValueError("max_passes is for a model whose decoder reads earlier values; this one takes one pass")
+        return Budget.of(max_passes, length, self.past.config.near)
+
+    @property
     def max_particles(self) -> int:
         """The largest `num_particles`; 1 where paths of this kind of model cannot be weighed."""
         if self.past is not None:  # without levels conditioning is exact, with them their weights are not computed yet
@@ -346,6 +362,7 @@ class VSSM(nn.Module):
             "encoder": "none" if config.encoder is None else config.encoder.kind,
             "takes_prefix": self.takes_prefix,
             "max_particles": self.max_particles,
+            "steps_a_pass": None if self.past is None else self.steps_a_pass,
             "state_bytes": self.start().tensor_bytes,
             "max_temperature": MAX_TEMPERATURE,
         }

@@ -30,6 +30,7 @@ from vssm.config import Encoder
 from vssm.networks import Networks
 from vssm.noise import Counters, particle
 from vssm.particles import Particles
+from vssm.solve import Budget
 from vssm.ssm import Bidirectional, Stack
 from vssm.state import State
 
@@ -49,7 +50,8 @@ class Window:
 
     `temperature` scales the observation noise (0 = most likely value); `output` "mean" returns expected values and
     still advances on samples. `encode` keeps the encoder up to date, which a later prefix needs. `particles`, whose
-    state it then is, are weighed by what is observed.
+    state it then is, are weighed by what is observed. A `budget` of passes makes the values of
+    a decoder that reads earlier ones approximate; the window is then whole segments, or the end of what is wanted.
     """
 
     state: State
@@ -59,6 +61,7 @@ class Window:
     output: Output = "sample"
     encode: bool = True
     particles: Particles | None = None
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True)
@@ -158,9 +161,8 @@ class Pass:
                 part.take(made, done)
             done += steps
         states, size = _to_host(self.state), self.model.config.size
-        results = dict(
-            zip(self.order, (part.result(states, self.kind.encoding, size) for part in self.parts), strict=True)
-        )
+        encoder = self.kind.encoding or self.model.encoder is None  # one without a state is always up to date
+        results = dict(zip(self.order, (part.result(states, encoder, size) for part in self.parts), strict=True))
         return [results[i] for i in range(len(results))]
 
     def _block_steps(self, rows: int) -> int:
@@ -168,7 +170,7 @@ class Pass:
         past = self.model.past
         if past is None:
             return max(1, self.networks.block_rows // rows)
-        whole = past.config.near + 1
+        whole = self.kind.budget.segment if self.kind.budget else past.config.near + 1
         return whole * max(1, _WINDOWED * self.networks.block_rows // rows // whole)
 
     def _block(self, active: list[Part], rows: int, done: int, steps: int) -> dict[str, Tensor]:
@@ -243,4 +245,5 @@ def alike(model: VSSM, window: Window) -> Kind:
         encoding=causal and (window.encode or observing),
         reading=observing and isinstance(model.encoder, Bidirectional),
         weighing=window.particles is not None,
+        budget=window.budget,
     )

@@ -10,8 +10,8 @@ So the costly part of n + 1 steps depends on known values only, and can be compu
 part goes through them in order. What comes before the first step has the features 0. This module knows the networks and
 their likelihood; `vssm.solve` samples from them.
 
-A latent-free model of this kind is an autoregressive SSM: its noise u_t ~ Uniform(0, 1) is its latent, x_t = F_t^-1(u_t)
-its decoder, uniform on (F_t(x_t - 1), F_t(x_t)] its exact encoder, so the ELBO equals log p(x).
+A latent-free model of this kind is an autoregressive SSM: its noise u_t ~ Uniform(0, 1) is its latent,
+x_t = F_t^-1(u_t) its decoder, uniform on (F_t(x_t - 1), F_t(x_t)] its exact encoder, so the ELBO equals log p(x).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Past(nn.Module):
             nn.init.normal_(embedding.weight, std=0.1)
         self.stack = Stack(width, model.decoder.state, config.layers)
         self.near = nn.Linear(config.near * features, width, bias=False)
-        self.auxiliary = MLP(width, width, math.prod(observation.params_shape)) if model.levels else None
+        self.auxiliary = MLP(width, width, math.prod(observation.params_shape)) if config.auxiliary_weight else None
 
     def place(self, position: Tensor) -> Tensor | None:
         """Embedding (..., D) of positions (...) int64, by their coordinates in the grid, repeated beyond it."""
@@ -54,7 +54,7 @@ class Past(nn.Module):
         return total
 
     def whole(self, e: Tensor, d: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What the stack makes (B, T, D), and what the head reads directly (B, T, D), of whole sequences e (B, T, F)."""
+        """Of whole sequences e (B, T, F): what the stack makes, and what the head reads directly, both (B, T, D)."""
         u: Tensor = self.far(earlier(e, self.config.far))
         place = self.place(torch.arange(e.shape[1], device=e.device))
         u = u if place is None else u + place

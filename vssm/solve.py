@@ -4,21 +4,23 @@
 
 Given the noise this is one equation a step with one solution, the sequential sample. A pass takes a window of steps of
 every row: the stack over all of them at once, from the values known or guessed so far; then the head through them in
-order (`near`, see `vssm.past`). Whatever the stack read of a step that did not change was right, so a window's values are
-right up to `near` steps beyond the first that changed: they are verified, the rest is the next guess.
+order (`near`, see `vssm.past`). Whatever the stack read of a step that did not change was right, so a window's values
+are right up to `near` steps beyond the first that changed: they are verified, the rest is the next guess.
 
     |---- verified ----|-------- window --------|
                        ^ at least near + 1 more are verified by every pass, in order
 
 A window of near + 1 steps reads known values only and needs one pass; a longer one saves passes where guesses
-come true, at the price of steps computed again. Values, parameters and states are the same bits for any window. Knows
-nothing of requests or sessions.
+come true, at the price of steps computed again. Values, parameters and states are the same bits for any window.
+
+A `Budget` stops earlier: segment by segment, what is guessed after so many passes is taken as it is. Knows nothing of
+requests or sessions.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +28,26 @@ from torch import Tensor
 if TYPE_CHECKING:
     from vssm.model import VSSM
     from vssm.networks import Networks
+
+
+class Budget(NamedTuple):
+    """An approximation: the steps are cut into segments of this length, and each takes at most so many passes."""
+
+    segment: int
+    passes: int
+
+    @classmethod
+    def of(cls, max_passes: int, length: int, near: int) -> Budget | None:
+        """That of `length` steps in at most `max_passes` passes; None where they are enough for the exact values.
+
+        Segments get two passes where there are two or more: the second reads the guesses of the first.
+        """
+        if max_passes < 1:
+            raise ValueError(f"max_passes must be at least 1, not {max_passes}")
+        if max_passes * (near + 1) >= length:
+            return None
+        each = min(2, max_passes)
+        return cls(-(-length // (max_passes // each)), each)
 
 
 @dataclass(frozen=True)
@@ -77,6 +99,11 @@ class Values:
         self.x[row, at] = values[within]
         self.e[row, at] = self._observation.embed(values[within][:, None])[:, 0].to(self.e.dtype)
 
+    @property
+    def made(self) -> Tensor:
+        """Those from the first step on, (R, T, size)."""
+        return self.x[:, self.reach :]
+
     def recent(self, count: Tensor) -> Tensor:
         """The last values before step `count` (R,) of each row, float32 (R, reach, size)."""
         at = count[:, None] + torch.arange(self.reach, device=count.device)
@@ -91,43 +118,67 @@ def solve(
     d: Tensor | None,
     state: dict[str, Tensor],
     last: Tensor,
+    budget: Budget | None = None,
     window: int | None = None,
-    stride: int = 1,
 ) -> Solved:
     """T steps of every row from `noise` (R, T, ...) and the features d (R, T, D) of latents, up to step `last` (R,).
 
     `position` (R,) is that of the first step, `state` holds "past" and "recent". `window` steps go into a pass, by
-    default as many as are cheapest. With a `stride` above near + 1 that many steps are taken from every pass, right or
-    not: an approximation, and fewer passes.
+    default as many as are cheapest. With a `budget` segments are counted from the first step on.
     """
-    assert model.past is not None
-    rows, steps = noise.shape[:2]
-    near, device = model.past.config.near, noise.device
-    trusted = max(near, stride - 1)
-    window = max(window or best_window(near), trusted + 1)
-    values = Values(model, state["recent"], position, steps)
-    params = torch.zeros(rows, steps, *model.observation.params_shape, dtype=model.weight.dtype, device=device)
-    stack, end = state["past"].clone(), last + 1
-    at, verified, passes = (torch.zeros(rows, dtype=torch.int64, device=device) for _ in range(3))
-    while len(active := torch.nonzero(at < end)[:, 0]):
-        first, known, stop = at[active], verified[active], end[active]
-        width = min(window, int((stop - first).max()))
-        offset = torch.arange(width, device=device)
-        wanted = first[:, None] + offset  # (A, W)
-        within, taken = wanted < stop[:, None], wanted.clamp(max=steps - 1)
-        committed = torch.minimum(known + trusted, stop - 1).clamp(max=first + width - 1) - first
-        b, stack[active] = networks.far(
-            values.far(active, taken), _added(model, position[active], taken, d, active), stack[active], committed
+    work = _Work(model, networks, position, noise, d, state)
+    steps, end = noise.shape[1], last + 1
+    segment, most = budget or (steps, 0)
+    for begin in range(0, steps, segment):
+        stop, count = end.clamp(max=begin + segment), 0
+        while len(rows := torch.nonzero(work.at < stop)[:, 0]):
+            count += 1
+            work.advance(rows, stop[rows], segment if budget else window or best_window(work.near), count == most)
+    return Solved(work.values.made, work.params, {"past": work.stack, "recent": work.values.recent(end)}, work.passes)
+
+
+class _Work:
+    """What is known of every row: verified values up to `verified`, the stack's state up to `at` <= `verified`."""
+
+    def __init__(
+        self,
+        model: VSSM,
+        networks: Networks,
+        position: Tensor,
+        noise: Tensor,
+        d: Tensor | None,
+        state: dict[str, Tensor],
+    ) -> None:
+        assert model.past is not None
+        self._model, self._networks, self._position, self._noise, self._d = model, networks, position, noise, d
+        self.near = model.past.config.near
+        rows, steps = noise.shape[:2]
+        self.values = Values(model, state["recent"], position, steps)
+        self.params = torch.zeros(
+            rows, steps, *model.observation.params_shape, dtype=model.weight.dtype, device=noise.device
         )
-        made, theirs = networks.sweep(b, values.near(active, first, near, width), noise[active[:, None], taken])
-        wrong = values.changed(active, taken, made) & within & (wanted >= known[:, None])
-        right = torch.where(wrong.any(1), wrong.int().argmax(1) + trusted + 1, width)
-        values.write(active, taken, within, made)
-        params[active[:, None].expand_as(taken)[within], taken[within]] = theirs[within]
-        verified[active] = torch.minimum(torch.maximum(known, first + right.clamp(max=width)), stop)
-        at[active] = first + committed + 1
-        passes[active] += 1
-    return Solved(values.x[:, values.reach :], params, {"past": stack, "recent": values.recent(end)}, passes)
+        self.stack = state["past"].clone()
+        self.at, self.verified, self.passes = (position.new_zeros(rows) for _ in range(3))
+
+    def advance(self, rows: Tensor, stop: Tensor, window: int, take: bool) -> None:
+        """One pass over a window of each of `rows` (A,), up to step `stop` (A,); with `take` all of it is accepted."""
+        first, known = self.at[rows], self.verified[rows]
+        width = min(max(window, self.near + 1), int((stop - first).max()))
+        wanted = first[:, None] + torch.arange(width, device=first.device)  # (A, W)
+        within, steps = wanted < stop[:, None], wanted.clamp(max=self._noise.shape[1] - 1)
+        right = stop if take else torch.minimum(stop, known + self.near + 1)  # the stack reads what is known up to here
+        committed = torch.minimum(right, first + width) - 1 - first
+        added = _added(self._model, self._position[rows], steps, self._d, rows)
+        b, self.stack[rows] = self._networks.far(self.values.far(rows, steps), added, self.stack[rows], committed)
+        near = self.values.near(rows, first, self.near, width)
+        made, params = self._networks.sweep(b, near, self._noise[rows[:, None], steps])
+        wrong = self.values.changed(rows, steps, made) & within & (wanted >= known[:, None])
+        verified = torch.where(wrong.any(1), wrong.int().argmax(1) + self.near + 1, width).clamp(max=width) + first
+        self.values.write(rows, steps, within, made)
+        self.params[rows[:, None].expand_as(steps)[within], steps[within]] = params[within]
+        self.verified[rows] = stop if take else torch.minimum(torch.maximum(known, verified), stop)
+        self.at[rows] = first + committed + 1
+        self.passes[rows] += 1
 
 
 def observe(
