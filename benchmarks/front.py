@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Console
 
 from benchmarks.machine import machine
@@ -202,16 +201,16 @@ def picture(points: list[Point], path: Path) -> None:
 _PAGE = """# Quality, passes, seconds
 
 MNIST by pixels, 784 steps of a bit: exact mode beside one-pass VSSMs, a Transformer and a Mamba of about as many
-parameters, each trained on the same 9,600 images in the same batches (600 steps of 16: a few minutes, to compare, not to
-be good). Made by `python -m benchmarks.front` on {machine}; the figures of the other families are those of
+parameters, each trained on the same 9,600 images in the same batches (600 steps of 16: a few minutes, to compare, not
+to be good). Made by `python -m benchmarks.front` on {machine}; the figures of the other families are those of
 [results](results.md).
 
 ![nats over passes and over milliseconds](front.png)
 
 {table}
 
-- **near** is how many pixels just before it the head of a model reads itself; its stack reads what lies further back, so
-  that near + 1 pixels are one pass. With near 0 windows of 64 pixels are guessed and verified until nothing changes.
+- **near** is how many pixels just before it the head of a model reads itself; its stack reads what lies further back,
+  so that near + 1 pixels are one pass. With near 0 windows of 64 pixels are guessed and verified until nothing changes.
 - Figures are -log p(x) of 200 test images, or "at most" where latents make it a bound (K = 64). FD is the Fréchet
   distance of 1,000 samples in the features of a small classifier.
 - A pass of a Transformer or a Mamba is one step. Their steps are compiled, with caches.
