@@ -170,7 +170,7 @@ def table(points: list[Point]) -> str:
 
 def write(points: list[Point]) -> None:
     """docs/front.md, its picture, and the figures as JSON."""
-    report = {"machine": machine(), "points": [vars(point) for point in points]}
+    report: dict[str, Any] = {"machine": machine(), "points": [vars(point) for point in points]}
     (RESULTS / "front.json").write_text(json.dumps(report, indent=1) + "\n")
     picture(points, Path("docs/front.png"))
     Path("docs/front.md").write_text(_PAGE.format(table=table(points), machine=report["machine"]["cpu"]))
@@ -183,16 +183,13 @@ def picture(points: list[Point], path: Path) -> None:
 
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, label, value in zip(
-        figure.subplots(1, 2),
-        ("passes (or steps) of an image", "milliseconds of one image, two cores"),
-        (lambda p: p.passes, lambda p: 1e3 * p.seconds),
-        strict=True,
-    ):
+    labels = ("passes (or steps) of an image", "milliseconds of one image, two cores")
+    for column, (axes, label) in enumerate(zip(figure.subplots(1, 2), labels, strict=True)):
         for point in points:
             style = "o" if point.name.startswith(("exact", "hybrid")) else "s"
-            axes.plot(value(point), point.nats, style)
-            axes.annotate(point.name, (value(point), point.nats), xytext=(4, 4), textcoords="offset points", fontsize=7)
+            at = (1e3 * point.seconds if column else point.passes, point.nats)
+            axes.plot(*at, style)
+            axes.annotate(point.name, at, xytext=(4, 4), textcoords="offset points", fontsize=7)
         axes.set(xscale="log", xlabel=label, ylabel="nats per image (lower is better)")
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)

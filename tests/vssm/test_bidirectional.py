@@ -67,6 +67,7 @@ def test_a_pass_is_what_the_model_infers(kind: str, path: str) -> None:
 @torch.no_grad()
 def test_compiled_encoder_is_the_modules(kind: str) -> None:
     model = MODELS[kind]
+    assert model.embed is not None
     for steps in (1, 2, 77):
         features = torch.randn(1, steps, model.embed.in_features)
         found, expected = (networks(model).encode_whole(features) for networks in PATHS.values())

@@ -27,7 +27,9 @@ def test_overrides_change_fields(recipe_text: str) -> None:
     settings = ["training.steps=7", "data.dataset=cifar10", "training.learning_rate = 1", "model.encoder.layers=3"]
     recipe = parse_toml(recipe_text, "tiny", settings)
     assert (recipe.training.steps, recipe.data.dataset, recipe.training.learning_rate) == (7, "cifar10", 1.0)
-    assert config_of(recipe).encoder.layers == 3
+    encoder = config_of(recipe).encoder
+    assert encoder is not None
+    assert encoder.layers == 3
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_terms_are_those_of_the_importance_weights(kind: str) -> None:
     noise = model.draw_noise(x, torch.Generator().manual_seed(0))
     log_prob, ratio = terms(model, x, noise)
     draws, d = model.infer(x, noise)
-    expected = model.observation.log_prob(model.observation.params(d), x)
+    expected = model.observation.log_prob(model.params(x, d), x)
     torch.testing.assert_close(log_prob, expected, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(ratio, sum(draw.log_ratio for draw in draws), rtol=1e-12, atol=1e-12)
 

@@ -49,6 +49,7 @@ def inputs(model: VSSM, rows: int, steps: int) -> dict[str, Tensor]:
 
     states = {name: draw(*v.shape) for name, v in model.start(rows, 0).tensors.items()}
     noise = {f"noise{k}": draw(rows, steps, level.latent.size) for k, level in enumerate(model.levels)}
+    assert model.embed is not None
     features = draw(rows, steps, model.embed.in_features)
     return {"features": features, "last": torch.full((rows,), steps - 1, device=model.device)} | states | noise
 
