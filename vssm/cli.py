@@ -90,7 +90,7 @@ def evaluate(
     ] = 64,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first examples.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the binarisation and the noise.")] = 0,
-    dataset: Annotated[str, typer.Option(help="Data set to evaluate on.")] = "mnist",
+    dataset: Annotated[str, typer.Option(help="Data set to evaluate on, or the path of your own.")] = "mnist",
     split: Annotated[str, typer.Option(help="Its split.")] = "test",
     card: Annotated[bool, typer.Option("--card", help="Write the result into the model card.")] = False,
     as_json: AsJson = False,
@@ -257,25 +257,29 @@ def _write_samples(
 
 @app.command()
 def data(
-    dataset: Annotated[str, typer.Argument(help="Name of a data set.")] = "mnist",
+    dataset: Annotated[str, typer.Argument(help="Name of a data set, or the path of your own.")] = "mnist",
 ) -> None:
-    """Download a data set, or check the copy that is there.
+    """Download a data set, or check the copy that is there; or say how data of your own are read.
 
-    Files are kept under VSSM_DATA (by default the user's cache folder) and checked by sha256.
+    Downloads are kept under VSSM_DATA (by default the user's cache folder) and checked by sha256.
 
     Examples:
 
       vssm data mnist
 
       VSSM_DATA=/data vssm data mnist
+
+      vssm data measurements.csv
     """
     with messages():
         from vssm import data as library
 
         with _downloads() as report:
             paths = library.download(dataset, report=report)
-        print(*paths, sep="\n")
-        print(f"{library.dataset(dataset).title}: complete, checksums right")
+        if dataset in library.DATASETS:
+            print(*paths, sep="\n")
+        checked = ": complete, checksums right" if dataset in library.DATASETS else ""
+        print(f"{library.describe(dataset)}{checked}")
 
 
 @app.command()

@@ -28,7 +28,9 @@ def forecast(
     num_samples: Annotated[int, typer.Option(min=2, help="Joint paths of each forecast.")] = 100,
     season: Annotated[int, typer.Option(min=1, help="Steps of a season, for seasonal-naive and MASE.")] = 24,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same paths.")] = 0,
-    dataset: Annotated[str, typer.Option(help="Series to forecast; its train split gives the units.")] = "etth1",
+    dataset: Annotated[
+        str, typer.Option(help="Series to forecast, or the path of your own; its train split gives the units.")
+    ] = "etth1",
     split: Annotated[str, typer.Option(help="Its split.")] = "test",
     as_json: AsJson = False,
     device: Device = "cpu",
@@ -40,6 +42,8 @@ def forecast(
       vssm forecast runs/etth1/best
 
       vssm forecast runs/etth1/best --horizon 48 --num-samples 200 --json
+
+      vssm forecast runs/mine/best --dataset measurements.csv --season 7
     """
     with messages():
         from vssm import data as library
