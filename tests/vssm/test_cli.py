@@ -210,5 +210,5 @@ def test_forecast_measures_beside_seasonal_naive(series_model: Path) -> None:
 
 
 def test_forecast_says_what_does_not_fit(series_model: Path) -> None:
-    assert "must be at least 1" in fails("forecast", series_model, "--horizon", 12)
+    assert "which leaves no context; give --context" in fails("forecast", series_model, "--horizon", 12)
     assert "more than a season" in fails("forecast", series_model, "--horizon", 4, "--season", 24)
