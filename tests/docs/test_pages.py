@@ -17,8 +17,6 @@ from tests.e2e.serving import Serve
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *(ROOT / name / "README.md" for name in ("server", "clients/python"))]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
-ONLY = os.environ.get("PAGES", "").split()
-PAGES = [p for p in PAGES if not ONLY or any(o in str(p) for o in ONLY)]
 RUN = [page for page in PAGES if any(block.deed in ("python", "bash", "fails") for block in blocks_of(page))]
 
 
