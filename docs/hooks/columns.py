@@ -1,6 +1,7 @@
 """Docstrings align what belongs together in columns; Markdown would run such lines into one. They become code.
 
     name    what it is          two lines or more, each with two blanks or more between its columns
+    +-- a branch of a tree
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ def indented(text: str) -> str:
 
 def _is_table(paragraph: str) -> bool:
     first, *more = paragraph.splitlines() or [""]
+    if any(line.lstrip("| ").startswith("+--") for line in more):
+        return True
     return bool(_COLUMNS.match(first)) and bool(more) and all(line[:1] == " " or _COLUMNS.match(line) for line in more)
 
 

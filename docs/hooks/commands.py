@@ -34,12 +34,18 @@ def commands_page() -> str:
 def _command(program: str, command: Any) -> str:
     context = command.make_context(command.name, [], resilient_parsing=True)
     usage = " ".join([program, command.name, *command.collect_usage_pieces(context)])
-    words, _, examples = inspect.cleandoc(command.help or "").partition("Example")
+    words = inspect.cleandoc(command.help or "").partition("Example")[0]
     parts = [f"### {program} {command.name}", words.strip(), f"```text\n{usage}\n```"]
-    if lines := [line.strip() for line in examples.splitlines()[1:] if line.strip()]:
+    if lines := examples_of(command):
         parts.append("```bash\n" + "\n".join(lines) + "\n```")
     parts.append(_options(command, context))
     return "\n\n".join(filter(None, parts))
+
+
+def examples_of(command: Any) -> list[str]:
+    """The examples in the help of a command, one line each."""
+    examples = inspect.cleandoc(command.help or "").partition("Example")[2]
+    return [line.strip() for line in examples.splitlines()[1:] if line.strip()]
 
 
 def _options(command: Any, context: Any) -> str:

@@ -160,11 +160,11 @@ def serve(settings: Settings) -> None:
 
     if settings.redis_url is not None:
         need_redis(settings)
-    listening = open_socket(settings)
-    try:
-        serve_locally(settings, listening, out)
-    except StateFolderError as error:
-        stop(str(error))
+    with open_socket(settings) as listening:
+        try:
+            serve_locally(settings, listening, out)
+        except StateFolderError as error:
+            stop(str(error))
 
 
 class Part(StrEnum):
