@@ -36,7 +36,7 @@ def messages() -> Iterator[None]:
     except KeyboardInterrupt:
         tell("stopped")
         raise typer.Exit(130) from None
-    except (*_errors(), typer.BadParameter, OSError) as error:
+    except _expected() as error:
         stopped = type(error).__name__ == "StoppedError"
         tell(str(error) if stopped else f"error: {error}")
         raise typer.Exit(130 if stopped else 2) from None
@@ -47,9 +47,10 @@ def messages() -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
-def _errors() -> list[type[Exception]]:
+def _expected() -> tuple[type[Exception], ...]:
     """Those that can have been raised: a module that was not imported raised nothing, and need not be imported now."""
-    return [getattr(sys.modules[module], name) for module, name in _ERRORS.items() if module in sys.modules]
+    known = (getattr(sys.modules[module], name) for module, name in _ERRORS.items() if module in sys.modules)
+    return (typer.BadParameter, OSError, *known)
 
 
 def _of_memory(error: Exception) -> bool:

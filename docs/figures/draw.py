@@ -66,7 +66,9 @@ def draw_pass() -> None:
 
 
 def node(axes: Axes, x: float, y: float, text: str, colour: str) -> None:
-    axes.text(x, y, text, ha="center", va="center", color="white", bbox={"boxstyle": "circle", "fc": colour, "ec": colour})
+    axes.text(
+        x, y, text, ha="center", va="center", color="white", bbox={"boxstyle": "circle", "fc": colour, "ec": colour}
+    )
 
 
 def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
@@ -125,7 +127,7 @@ def draw_state(model: vssm.VSSM) -> None:
     plt.loglog(steps, [model.start().tensor_bytes] * len(steps), color=ORANGE, marker="o", ms=3, label="VSSM")
     for family, colour in (("transformer", BLUE), ("mamba", GREY)):
         rival = build(match(family, size, model.config))  # type: ignore[arg-type]
-        kept = [rival.cache_bytes(n) for n in steps]  # type: ignore[union-attr, operator]
+        kept = [rival.cache_bytes(n) for n in steps]
         plt.loglog(steps, kept, color=colour, marker="o", ms=3, label=family.capitalize())
     plt.xlabel("steps so far")
     plt.ylabel("bytes to go on from")

@@ -1,7 +1,7 @@
 """Docstrings align what belongs together in columns; Markdown would run such lines into one. They become code.
 
-    name    what it is          two lines or more, each with two blanks or more between its columns
-    +-- a branch of a tree
+name    what it is          two lines or more, each with two blanks or more between its columns
++-- a branch of a tree
 """
 
 from __future__ import annotations

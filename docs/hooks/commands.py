@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from docs.hooks.tables import cell
 from typer.main import get_command
-
-from vssm.cli import app as vssm
 from vssm_client.cli import app as client
 from vssm_server.cli import app as server
+
+from docs.hooks.tables import cell
+from vssm.cli import app as vssm
 
 COMMANDS = {"vssm": vssm, "vssm-server": server, "vssm-client": client}
 _SETTINGS = 8  # a command with more options of settings points to their page

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from typing import Any
-
-from docs.hooks.tables import cell
 
 from vssm_server.api.app import create_app
 from vssm_server.settings import Settings
+
+from docs.hooks.tables import cell
 
 Json = dict[str, Any]
 _METHODS = ("get", "post", "delete")
@@ -18,7 +19,7 @@ def http_page() -> str:
     """The page."""
     document = create_app(Settings(redis_url="redis://none")).openapi()
     parts = [
-        "# HTTP interface\n\nMade from the server's own description: `/openapi.json`, shown at `/docs` to be tried out.",
+        "# HTTP interface\n\nMade from the server's own description, `/openapi.json`; `/docs` shows it as well.",
         document["info"]["description"],
     ]
     for path, methods in document["paths"].items():
@@ -35,11 +36,14 @@ def _route(path: str, method: str, route: Json) -> str:
         parts.append(table(("parameter", "in", "type", "meaning"), rows))
     if media := route.get("requestBody", {}).get("content", {}).get("application/json"):
         parts.append(f"The body: {kind(media['schema'])}." if "$ref" in media["schema"] else fields(media["schema"]))
-        for example in media.get("examples", {}).values():
-            parts.append(f"{example['summary']}:\n\n```json\n{json.dumps(example['value'])}\n```")
+        parts += [_example(example) for example in media.get("examples", {}).values()]
     rows = [(code, _answer(answer), answer["description"]) for code, answer in sorted(route["responses"].items())]
     parts.append(table(("status", "body", "meaning"), rows))
     return "\n\n".join(parts)
+
+
+def _example(example: Json) -> str:
+    return f"{example['summary']}:\n\n```json\n{json.dumps(example['value'])}\n```"
 
 
 def _answer(answer: Json) -> str:
@@ -88,7 +92,7 @@ def kind(schema: Json) -> str:
     return " ".join([schema.get("type", "any"), ", ".join(words)]).strip()
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table."""
-    lines = [head, ("---",) * len(head), *(tuple(map(cell, row)) for row in rows)]
+    lines = [head, ("---",) * len(head), *([cell(str(part)) for part in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

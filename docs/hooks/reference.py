@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
 from docs.hooks.commands import commands_page
 from docs.hooks.http_api import http_page
 from docs.hooks.tables import recipes_page, settings_page
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
 
 PAGES = {
     "reference/http.md": http_page,

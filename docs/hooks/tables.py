@@ -10,11 +10,11 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from vssm_server.settings import PREFIX, Settings
 
 from vssm import config
 from vssm.baselines.config import FAMILIES
 from vssm.recipe import DataSettings, TrainingSettings
-from vssm_server.settings import PREFIX, Settings
 
 _MODEL_PARTS = {
     "Encoder": "`encoder`",

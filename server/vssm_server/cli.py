@@ -41,7 +41,12 @@ def read_settings(flags: dict[str, Any]) -> Settings:
     try:
         settings = Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        stop("; ".join(f"{PREFIX}{str(item['loc'][0]).upper()}: {item['msg']}, not {item['input']!r}" for item in error.errors()))
+        stop(
+            "; ".join(
+                f"{PREFIX}{str(item['loc'][0]).upper()}: {item['msg']}, not {item['input']!r}"
+                for item in error.errors()
+            )
+        )
     return settings
 
 

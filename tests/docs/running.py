@@ -33,7 +33,8 @@ class Shell:
                 text=True,
                 start_new_session=True,
             )
-        self._errors = open(folder / ".stderr", encoding="utf-8")
+        self._errors = folder / ".stderr"
+        self._seen = 0
 
     def run(self, code: str) -> tuple[str, str]:
         """What a block prints, and its messages. Raises AssertionError if one of its commands fails."""
@@ -46,9 +47,15 @@ class Shell:
         lines: list[str] = []
         for line in process.stdout:
             if line == f"{_END}\n":
-                return "".join(lines)[:-1], self._errors.read()
+                return "".join(lines)[:-1], self._messages()
             lines.append(line)
-        raise AssertionError(f"the shell ended; it had printed {''.join(lines)!r} and {self._errors.read()!r}")
+        raise AssertionError(f"the shell ended; it had printed {''.join(lines)!r} and {self._messages()!r}")
+
+    def _messages(self) -> str:
+        """What came on standard error since the last time."""
+        before, text = self._seen, self._errors.read_text()
+        self._seen = len(text)
+        return text[before:]
 
     def close(self) -> None:
         """Ends it, and whatever it left in the background."""
@@ -57,7 +64,7 @@ class Shell:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGTERM)
         self._process.wait(30)
-        for file in (self._process.stdin, self._process.stdout, self._errors):
+        for file in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(BrokenPipeError):
                 file.close()
 

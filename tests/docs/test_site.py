@@ -14,9 +14,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from vssm_server.settings import PREFIX, Settings
 
 from tests.e2e.browser import CHROMIUM, MISSING, chromium
-from vssm_server.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
 FOREIGN = re.compile(r"^(https?:)?//", re.IGNORECASE)

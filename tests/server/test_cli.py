@@ -1,4 +1,4 @@
-"""`vssm-server`: what a person can put right ends with a message and exit code 2; what passes by itself is said once."""
+"""What a person can put right ends with a message and exit code 2; what passes by itself is said once."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_an_api_says_once_that_redis_is_away(caplog: pytest.LogCaptureFixt
 
 
 def test_a_worker_says_once_that_it_waits_for_redis() -> None:
-    command = [sys.executable, "-m", "vssm_server", "worker", "--redis-url", NOBODY, "--models", "mnist"]
+    command = [sys.executable, "-m", "vssm_server", "worker", "--redis-url", NOBODY, "--models", "none-such"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as worker:
         assert worker.stderr is not None
         line = next(line for line in worker.stderr if "WARNING" in line)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -56,10 +57,14 @@ def _parts(path: Path) -> Mapping[str, Callable[[], Data]]:
     if not path.exists():
         raise DataError(f"there is no file or folder {path}")
     if path.suffix == ".npz" and path.is_file():
-        return {name: (lambda array=array: array) for name, array in read_npz(path, SPLITS).items()}
+        return {split: partial(_array, path, split) for split in read_npz(path, SPLITS)}
     if path.is_dir() and (named := _named(path)):
-        return {split: (lambda part=part: _read(part)) for split, part in named.items()}
-    return {split: (lambda split=split: _share(_read(path), split, path)) for split in SPLITS}
+        return {split: partial(_read, part) for split, part in named.items()}
+    return {split: partial(_share, path, split) for split in SPLITS}
+
+
+def _array(path: Path, split: str) -> Data:
+    return read_npz(path, SPLITS)[split]
 
 
 def _named(folder: Path) -> dict[str, Path]:
@@ -89,12 +94,15 @@ def _read(path: Path) -> Data:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _share(data: Data, split: str, path: Path) -> Data:
+def _share(path: Path, split: str) -> Data:
+    data = _read(path)
     count = _count(data)
     first, last = (round(share * count) for share in _SHARES[split])
     if first == last:
         raise DataError(f"{path} has {count} {_unit(data)}, too few to split: none would be left for {split}")
-    if not isinstance(data, Images):
+    if isinstance(data, Series):
+        return data._replace(values=data.values[first:last])
+    if isinstance(data, Text):
         return data._replace(values=data.values[first:last])
     chosen = np.sort(np.random.default_rng(_ORDER_SEED).permutation(count)[first:last])
     return Images(data.images[chosen], data.labels[chosen])
