@@ -54,7 +54,7 @@ class Past(nn.Module):
         return total
 
     def read(self, e: Tensor) -> Tensor | float:
-        """What the head reads directly (..., D) of the features (..., near * F) of the last steps, the nearest first."""
+        """What the head reads directly (..., D) of features (..., near * F) of the last steps, the nearest first."""
         return 0.0 if self.near is None else cast(Tensor, self.near(e))
 
     def whole(self, e: Tensor, d: Tensor | None) -> tuple[Tensor, Tensor | float]:
