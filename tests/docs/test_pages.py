@@ -49,6 +49,7 @@ def free_port() -> int:
         return int(listening.getsockname()[1])
 
 
+@pytest.mark.timeout(900)  # on a busy machine; half a minute otherwise
 @pytest.mark.parametrize("path", RUN, ids=name_of)
 def test_the_blocks_of(path: Path, tmp_path: Path, environment: dict[str, str], address: str) -> None:
     page = Page(tmp_path, environment, {"127.0.0.1:8000": address, "9000": str(free_port())})
