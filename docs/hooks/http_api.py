@@ -37,8 +37,8 @@ def _route(path: str, method: str, route: Json) -> str:
     if media := route.get("requestBody", {}).get("content", {}).get("application/json"):
         parts.append(f"The body: {kind(media['schema'])}." if "$ref" in media["schema"] else fields(media["schema"]))
         parts += [_example(example) for example in media.get("examples", {}).values()]
-    rows = [(code, _answer(answer), answer["description"]) for code, answer in sorted(route["responses"].items())]
-    parts.append(table(("status", "body", "meaning"), rows))
+    answers = [(code, _answer(answer), answer["description"]) for code, answer in sorted(route["responses"].items())]
+    parts.append(table(("status", "body", "meaning"), answers))
     return "\n\n".join(parts)
 
 
