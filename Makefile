@@ -5,9 +5,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --quiet --disable-pip-version-check
 PACKAGES := pyproject.toml server/pyproject.toml clients/python/pyproject.toml
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
 SOURCES := vssm server/vssm_server clients/python tests benchmarks
 
-.PHONY: help serve test test-gpu check format bench bench-gpu bench-scaling bench-serve reproduce reproduce-gpu chaos rolling hosts compose-test clean
+.PHONY: help serve test test-gpu check docs docs-serve format bench bench-gpu bench-scaling bench-serve reproduce reproduce-gpu chaos rolling hosts compose-test clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -24,11 +25,18 @@ test-gpu: .venv/.dev ## the kernels and generation on a CUDA device: bits, gradi
 	  "(https://pytorch.org/get-started/locally/)." >&2; exit 1; }
 	$(BIN)/python -m pytest tests/vssm/cuda --durations=5
 
-check: .venv/.dev ## format, lint, types and what is deployed
+check: .venv/.dev ## format, lint, types, what is deployed, and the documentation with its links
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	deploy/check.sh $(BIN)
+	@$(MKDOCS) build --strict --quiet
+
+docs: .venv/.dev ## build the documentation into site/
+	$(MKDOCS) build --strict
+
+docs-serve: .venv/.dev ## show the documentation on 127.0.0.1:8001, and every change to it
+	$(MKDOCS) serve --dev-addr 127.0.0.1:8001
 
 format: .venv/.dev ## put the source into the format that `check` wants
 	$(BIN)/ruff check --fix .

@@ -16,12 +16,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from vssm import cli_forecast, cli_hub
+from vssm import cli_forecast, cli_hub, cli_sample
 from vssm.cli_shared import AsJson, Device, Model, check_device, messages
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from rich.progress import TaskID
 
     from vssm.baselines import Rival
@@ -33,12 +31,11 @@ app = typer.Typer(
     name="vssm",
     help="Train, evaluate and sample variational state space models.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 
-for more in (cli_forecast, cli_hub):
+for more in (cli_sample, cli_forecast, cli_hub):
     app.add_typer(more.app)
 
 
@@ -90,7 +87,7 @@ def evaluate(
     ] = 64,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first examples.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the binarisation and the noise.")] = 0,
-    dataset: Annotated[str, typer.Option(help="Data set to evaluate on.")] = "mnist",
+    dataset: Annotated[str, typer.Option(help="Data set to evaluate on, or the path of your own.")] = "mnist",
     split: Annotated[str, typer.Option(help="Its split.")] = "test",
     card: Annotated[bool, typer.Option("--card", help="Write the result into the model card.")] = False,
     as_json: AsJson = False,
@@ -156,10 +153,10 @@ def _measured(result: Evaluation, data: str, bits: bool) -> str:
 
 
 def _show_evaluation(result: Evaluation) -> None:
-    table = Table("bound of -log p(x)", "nats per sequence", "standard error", "bits per dimension")
+    table = Table("bound of -log p(x)", "nats per sequence", "±", "bits per dimension")
     weighted, elbo = result.importance_weighted, result.negative_elbo
     bits = result.bits_per_dimension
-    name = "exact" if result.exact else f"importance-weighted, {result.num_importance_samples} samples"
+    name = "exact" if result.exact else f"importance-weighted, K = {result.num_importance_samples}"
     table.add_row(name, f"{weighted.nats:.2f}", f"{weighted.standard_error:.2f}", f"{bits:.4f}")
     if not result.exact:
         ratio = elbo.nats / weighted.nats
@@ -171,111 +168,30 @@ def _show_evaluation(result: Evaluation) -> None:
 
 
 @app.command()
-def sample(
-    model: Model,
-    out: Annotated[Path, typer.Option(help="File to write: .png (a grid of pictures) or .npy (the values).")],
-    num_samples: Annotated[int, typer.Option(min=1, help="Number of independent sequences.")] = 64,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same samples.")] = 0,
-    length: Annotated[
-        int | None, typer.Option(min=1, help="New steps; by default up to the model's own length.")
-    ] = None,
-    temperature: Annotated[float, typer.Option(min=0, help="Of the observations; 0 = most likely value.")] = 1.0,
-    mean: Annotated[bool, typer.Option("--mean", help="Expected values instead of samples.")] = False,
-    prefix: Annotated[
-        Path | None, typer.Option(help="A .npy file of observed steps (steps, size) to continue.")
-    ] = None,
-    scale: Annotated[int, typer.Option(min=1, max=32, help="Size of a pixel in the PNG.")] = 2,
-    device: Device = "cpu",
-) -> None:
-    """Generate sequences and write them as pictures or numbers.
-
-    Examples:
-
-      vssm sample mnist --out digits.png
-
-      vssm sample mnist --out values.npy --num-samples 1000 --seed 7
-
-      vssm sample mnist --prefix top.npy --out completed.png
-    """
-    with messages():
-        if out.suffix not in (".png", ".npy"):
-            raise typer.BadParameter(f"--out {out}: the name must end in .png or .npy")
-        observed = None if prefix is None else _read_array(prefix)
-        loaded = _load(model, device)
-        try:
-            values = loaded.generate(
-                num_samples=num_samples,
-                length=length,
-                seed=seed,
-                prefix=observed,
-                temperature=temperature,
-                output="mean" if mean else "sample",
-            ).values
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from error
-        out.parent.mkdir(parents=True, exist_ok=True)
-        _write_samples(out, values, observed, loaded, scale)
-        print(out)
-
-
-def _read_array(path: Path) -> NDArray[np.generic]:
-    import numpy as np
-
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise typer.BadParameter(f"--prefix {path} is not a .npy file of numbers: {error}") from error
-    if not isinstance(array, np.ndarray):
-        raise typer.BadParameter(f"--prefix {path} must be a .npy file, not .npz")
-    return array
-
-
-def _write_samples(
-    out: Path, values: NDArray[np.generic], prefix: NDArray[np.generic] | None, model: VSSM, scale: int
-) -> None:
-    """Write new values as .npy, or whole pictures (prefix and new values) as .png."""
-    import numpy as np
-
-    from vssm.pictures import as_images, grid, png
-
-    if out.suffix == ".npy":
-        np.save(out, values)
-        return
-    image = model.config.image
-    white = model.observation.describe()["high"]
-    if image is None or white is None:
-        raise typer.BadParameter(f"--out {out}: this model does not make pictures, choose .npy")
-    if prefix is not None:
-        before = np.broadcast_to(model.check_observed(prefix), (len(values), *prefix.shape))
-        values = np.concatenate([before, values], axis=1)
-    try:
-        pictures = as_images(values, image.height, image.width, image.channels, white)
-    except ValueError as error:
-        raise typer.BadParameter(f"--out {out}: {error}; leave --length out, or choose .npy") from error
-    out.write_bytes(png(grid(pictures), scale))
-
-
-@app.command()
 def data(
-    dataset: Annotated[str, typer.Argument(help="Name of a data set.")] = "mnist",
+    dataset: Annotated[str, typer.Argument(help="Name of a data set, or the path of your own.")] = "mnist",
 ) -> None:
-    """Download a data set, or check the copy that is there.
+    """Download a data set, or check the copy that is there; or say how data of your own are read.
 
-    Files are kept under VSSM_DATA (by default the user's cache folder) and checked by sha256.
+    Downloads are kept under VSSM_DATA (by default the user's cache folder) and checked by sha256.
 
     Examples:
 
       vssm data mnist
 
       VSSM_DATA=/data vssm data mnist
+
+      vssm data measurements.csv
     """
     with messages():
         from vssm import data as library
 
         with _downloads() as report:
             paths = library.download(dataset, report=report)
-        print(*paths, sep="\n")
-        print(f"{library.dataset(dataset).title}: complete, checksums right")
+        if dataset in library.DATASETS:
+            print(*paths, sep="\n")
+        checked = ": complete, checksums right" if dataset in library.DATASETS else ""
+        print(f"{library.describe(dataset)}{checked}")
 
 
 @app.command()
@@ -289,7 +205,9 @@ def info(model: Model, as_json: AsJson = False) -> None:
       vssm info runs/mnist/best --json
     """
     with messages():
-        described = _load(model, "cpu").info()
+        import vssm
+
+        described = vssm.load(model).info()
         if as_json:
             print(json.dumps(described, indent=2))
             return
@@ -297,13 +215,6 @@ def info(model: Model, as_json: AsJson = False) -> None:
         for name, value in described.items():
             table.add_row(name, value if isinstance(value, str) else json.dumps(value))
         Console().print(table)
-
-
-def _load(model: str, device: str) -> VSSM:
-    import vssm
-
-    check_device(device)
-    return vssm.load(model, device=device)
 
 
 @contextmanager

@@ -70,6 +70,11 @@ def _of_run(recipe: Recipe, values: Tensor, last: Tensor | None) -> Examples:
     """From one run of values (n, size)."""
     model, count, training = recipe.model, recipe.data.validation_examples, recipe.training
     values, last = _split(values, count * model.length, "steps") if last is None else (values, last)
+    if len(last) < model.length:
+        raise ValueError(
+            f"validation has {len(last)} steps, fewer than the model's length {model.length}: "
+            "give it more, or make model.length smaller"
+        )
     batches = WindowBatches(values, model.length, training.batch_size, training.seed, model.scaling == "prefix")
     return Examples(batches, windows(model, last, count))
 

@@ -123,9 +123,16 @@ def seasonal_naive(season: int) -> Forecaster:
     return forecast
 
 
-def evaluate(forecaster: Forecaster, series: Values, history: Values, setting: Setting) -> Scores:
+def evaluate(
+    forecaster: Forecaster,
+    series: Values,
+    history: Values,
+    setting: Setting,
+    report: Callable[[int, int], None] | None = None,
+) -> Scores:
     """Figures of a forecaster on a test series (rows, C), in the units that a history (rows, C) gives.
 
+    `report` is told how many of how many windows are done.
     Raises: ValueError when series, history and setting do not fit together.
     """
     if history.ndim != 2 or history.shape[1:] != series.shape[1:]:
@@ -136,6 +143,8 @@ def evaluate(forecaster: Forecaster, series: Values, history: Values, setting: S
         here = slice(first, first + _AT_ONCE)
         paths = forecaster(context[here], setting.horizon, setting.num_samples, setting.seed + first)
         parts.append(_score(paths, truth[here]))
+        if report is not None:
+            report(min(first + _AT_ONCE, len(context)), len(context))
     each = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     deviation, naive = history.std(0, dtype=np.float64), seasonal_error(history, setting.season)
     size = np.abs(truth.astype(np.float64)).sum((0, 1))

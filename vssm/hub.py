@@ -58,8 +58,8 @@ def _forbidden(repository: str, revision: str | None) -> bool:
 
 
 def as_hub_id(source: str | Path) -> HubId | None:
-    """The hub id that `source` is, or None: shipped names and folders that exist come first."""
-    if not isinstance(source, str) or source in shipped_models() or Path(source).expanduser().is_dir():
+    """The hub id that `source` is, or None: shipped names, and what is there by that path, come first."""
+    if not isinstance(source, str) or source in shipped_models() or Path(source).expanduser().exists():
         return None
     try:
         return parse(source)

@@ -32,7 +32,9 @@ class _Table(BaseModel):
 
 
 class DataSettings(_Table):
-    """Which data: the data set's name; how many examples validation has: images, or windows of a text or series.
+    """Which data: a data set's name, or the path of your own (`vssm.data.own`), from the current folder.
+
+    `validation_examples` says how many examples validation has: images, or windows of a text or series.
 
     They are of the data set's validation split, where it has one, else the last of the training split, held out.
     """

@@ -84,9 +84,8 @@ def train(
 def load(recipe: Recipe, report: data.Report | None = None) -> tuple[data.Data, data.Data | None]:
     """A recipe's training data, and its validation split where the data set has one. Raises: DataError."""
     name = recipe.data.dataset
-    splits = data.dataset(name).files
     source = data.load(name, "train", report=report)
-    return source, data.load(name, "validation", report=report) if "validation" in splits else None
+    return source, data.load(name, "validation", report=report) if "validation" in data.splits(name) else None
 
 
 class Run:

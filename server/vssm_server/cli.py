@@ -41,7 +41,12 @@ def read_settings(flags: dict[str, Any]) -> Settings:
     try:
         settings = Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        stop("; ".join(f"{PREFIX}{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors()))
+        stop(
+            "; ".join(
+                f"{PREFIX}{str(item['loc'][0]).upper()}: {item['msg']}, not {item['input']!r}"
+                for item in error.errors()
+            )
+        )
     return settings
 
 
@@ -66,7 +71,7 @@ def command(run: Callable[[Settings], None]) -> None:
         )
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    call.__doc__ = run.__doc__
+    call.__doc__ = inspect.cleandoc(run.__doc__ or "")
     app.command(run.__name__)(call)
 
 
@@ -103,7 +108,12 @@ def open_socket(settings: Settings) -> socket.socket:
 
 
 def api(settings: Settings) -> None:
-    """Run only the HTTP part; needs VSSM_REDIS_URL and no torch."""
+    """Run only the HTTP part; needs VSSM_REDIS_URL and no torch.
+
+    Example:
+
+      vssm-server api --redis-url redis://127.0.0.1:6379/0 --port 8001
+    """
     need_redis(settings)
     from vssm_server.api.serve import run_api
     from vssm_server.supervisor import INHERITED_SOCKET
@@ -113,7 +123,12 @@ def api(settings: Settings) -> None:
 
 
 def worker(settings: Settings) -> None:
-    """Run only a worker; needs VSSM_REDIS_URL and the model library."""
+    """Run only a worker; needs VSSM_REDIS_URL and the model library.
+
+    Example:
+
+      vssm-server worker --redis-url redis://127.0.0.1:6379/0 --models mnist --threads 2
+    """
     url = need_redis(settings)
     need_library()
     from vssm_server.catalog import load_catalog
@@ -136,18 +151,25 @@ def worker(settings: Settings) -> None:
 
 
 def serve(settings: Settings) -> None:
-    """Run everything on this machine: an embedded Redis (unless VSSM_REDIS_URL is set), workers and the API."""
+    """Run everything on this machine: an embedded Redis (unless VSSM_REDIS_URL is set), workers and the API.
+
+    Examples:
+
+      vssm-server serve
+
+      vssm-server serve --port 9000 --models mnist,runs/mine/best --workers 2
+    """
     need_library()
     from vssm_server.local import serve_locally
     from vssm_server.valkey import StateFolderError
 
     if settings.redis_url is not None:
         need_redis(settings)
-    listening = open_socket(settings)
-    try:
-        serve_locally(settings, listening, out)
-    except StateFolderError as error:
-        stop(str(error))
+    with open_socket(settings) as listening:
+        try:
+            serve_locally(settings, listening, out)
+        except StateFolderError as error:
+            stop(str(error))
 
 
 class Part(StrEnum):
@@ -159,7 +181,12 @@ class Part(StrEnum):
 
 @app.command()
 def healthy(part: Part) -> None:
-    """Exit 0 if the API or the worker on this host does its work; for container health checks. Reads VSSM_*."""
+    """Exit 0 if the API or the worker on this host does its work; for container health checks. Reads VSSM_*.
+
+    Example:
+
+      vssm-server healthy api
+    """
     from vssm_server import health
 
     settings = read_settings({})

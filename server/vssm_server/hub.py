@@ -195,11 +195,15 @@ class Hub:
 
     async def listen(self) -> None:
         """Runs for ever: reads the reply stream, survives Redis' absence."""
+        away = False
         while True:
             try:
                 await self._receive()
+                away = False
             except (redis.RedisError, OSError) as error:
-                log.warning("replies cannot be read: %s", error)
+                if not away:  # said once, not five times a second
+                    log.warning("replies cannot be read: %s", error)
+                away = True
                 await asyncio.sleep(0.2)
 
     async def _receive(self) -> None:

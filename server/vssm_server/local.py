@@ -1,5 +1,6 @@
 """The whole service on one machine: which processes `serve` runs, and what it says when they are ready."""
 
+import json
 import os
 import socket
 import sys
@@ -32,7 +33,7 @@ def serve_locally(settings: Settings, listening: socket.socket, out: Console) ->
     address = f"http://{_shown(settings.host)}:{listening.getsockname()[1]}"
     out.print(f"starting {settings.workers} worker(s) and the API on {address} ...")
     supervisor = Supervisor([apis, workers, stores], settings.drain_seconds)
-    supervisor.run(lambda: _ready(address), lambda: _announce(address, out))
+    supervisor.run(lambda: _models(address) is not None, lambda: _announce(address, out))
     out.print("stopped: what was accepted is answered")
 
 
@@ -53,15 +54,19 @@ def _shown(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _ready(address: str) -> bool:
+def _models(address: str) -> list[str] | None:
+    """What is served; None while it is not ready."""
     try:
         with DIRECT.open(f"{address}/readyz", timeout=PROBE_SECONDS) as response:
-            return bool(response.status == 200)
+            models: list[str] = json.load(response)["models"]
+            return models
     except (urllib.error.URLError, OSError):
-        return False
+        return None
 
 
 def _announce(address: str, out: Console) -> None:
-    out.print(f"ready: {address}   (documentation and trying out: {address}/docs)")
+    served = ", ".join(_models(address) or ()) or "none: no checkpoint could be used, for the reasons above"
+    out.print(f"ready: {address}   (a playground; documentation and trying out: {address}/docs)")
+    out.print(f"serves {served}")
     out.print(f"try:   curl --json '{REQUEST}' {address}/generate")
     out.print("end:   Ctrl-C")

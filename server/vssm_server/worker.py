@@ -22,6 +22,7 @@ from vssm_server.queue import MAX_DELIVERIES, Job, Queue, Saved
 from vssm_server.task import Task
 
 CLAIM_SECONDS = 0.5
+FIRST_PAUSE_SECONDS = 0.1
 PATIENCE_MS = 500
 MOST_JOBS = 256  # in hand at once; the rest waits where other workers can take it
 
@@ -191,7 +192,7 @@ class Worker:
 
     def _open(self) -> None:
         """Begins, or begins again: waits for Redis, then reads back the jobs this worker still owns."""
-        pause = 0.1
+        pause = FIRST_PAUSE_SECONDS
         self.tasks, self.waiting = [], []
         while not self.stopping:
             try:
@@ -199,7 +200,9 @@ class Worker:
                 self.waiting = self.queue.open()
                 self._pulse.start()
                 return
-            except redis.RedisError:
+            except redis.RedisError as error:
+                if pause == FIRST_PAUSE_SECONDS:
+                    log.warning("waiting for Redis: %s", error)
                 time.sleep(pause)
                 pause = min(1.0, 2 * pause)
 

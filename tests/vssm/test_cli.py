@@ -7,11 +7,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -20,6 +22,7 @@ from tests.vssm.conftest import config_of
 from tests.vssm.models import build
 from vssm import data
 from vssm.cli import app
+from vssm.cli_shared import _ERRORS, messages
 from vssm.data import Dataset, Images
 from vssm.data.files import DataFile
 from vssm.forecast import Setting, by_model, evaluate
@@ -172,11 +175,34 @@ def test_sample_errors_are_messages(checkpoint: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "s.png").exists()
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "sample", "data", "info"])
-def test_every_command_has_help_with_examples(command: str) -> None:
-    text = run(command, "--help").stdout
-    assert "Examples:" in text
-    assert f"vssm {command}" in text
+def test_expected_errors_exist() -> None:
+    """They are named by words, so that their modules need not be imported."""
+    for module, name in _ERRORS.items():
+        assert issubclass(getattr(import_module(module), name), Exception)
+
+
+def test_too_little_memory_is_a_message(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended, messages():
+        torch.zeros(2**60)
+    assert ended.value.exit_code == 2
+    assert "there is not enough memory for this" in capsys.readouterr().err
+    with pytest.raises(RuntimeError, match="a bug"), messages():
+        raise RuntimeError("a bug")
+
+
+def test_long_work_shows_a_bar_on_a_terminal(checkpoint: Path, series_model: Path, tmp_path: Path) -> None:
+    """A terminal is taken for one by rich when FORCE_COLOR says so."""
+    terminal = {"TTY_COMPATIBLE": "1", "TTY_INTERACTIVE": "1"}
+    bars = {
+        "sampling": ("sample", checkpoint, "--out", tmp_path / "s.png"),
+        "evaluating": ("evaluate", checkpoint, "--dataset", "stripes", "--num-importance-samples", 2),
+        "seasonal-naive": ("forecast", series_model, "--horizon", 4, "--season", 3, "--windows", 5),
+    }
+    for word, command in bars.items():
+        result = CliRunner().invoke(app, [str(part) for part in command], env=terminal)
+        assert result.exit_code == 0, result.output
+        assert re.search(rf"{word}\s.*[━╸]", result.stderr), word
+        assert word not in run(*command).stderr
 
 
 def test_help_comes_without_torch() -> None:
@@ -210,5 +236,5 @@ def test_forecast_measures_beside_seasonal_naive(series_model: Path) -> None:
 
 
 def test_forecast_says_what_does_not_fit(series_model: Path) -> None:
-    assert "must be at least 1" in fails("forecast", series_model, "--horizon", 12)
+    assert "which leaves no context; give --context" in fails("forecast", series_model, "--horizon", 12)
     assert "more than a season" in fails("forecast", series_model, "--horizon", 4, "--season", 24)

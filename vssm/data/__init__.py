@@ -1,9 +1,11 @@
 """Data sets: real files with known checksums, downloaded once, read into numpy arrays.
 
 A data set is a list of files (`DataFile`) and a function that reads them. This package knows nothing about
-models or training. To add one, write a module beside `mnist` and register it in `DATASETS`.
+models or training. To add one, write a module beside `mnist` and register it in `DATASETS`. Data of one's own need no
+code: the path of a file or folder stands for the name (`own`).
 
     images, labels = vssm.data.load_images("mnist", "test")
+    series = vssm.data.load_series("measurements.csv", "train")
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from vssm.data import cifar10, ett, mnist, text
+from vssm.data import cifar10, ett, mnist, own, text
 from vssm.data.dataset import Data, Dataset, Images, Series, Text
 from vssm.data.errors import DataError
 from vssm.data.files import Report, data_folder, fetch
@@ -28,11 +30,13 @@ __all__ = [
     "Text",
     "data_folder",
     "dataset",
+    "describe",
     "download",
     "load",
     "load_images",
     "load_series",
     "load_text",
+    "splits",
 ]
 
 DATASETS: dict[str, Dataset] = {
@@ -51,8 +55,25 @@ def dataset(name: str, datasets: Mapping[str, Dataset] | None = None) -> Dataset
     """
     known = DATASETS if datasets is None else datasets
     if name not in known:
-        raise DataError(f"unknown data set {name!r}: known are {', '.join(sorted(known))}")
+        raise DataError(
+            f"unknown data set {name!r}: known are {', '.join(sorted(known))}, or give the path of your own: "
+            "a .csv, .txt, .npy or .npz file, or a folder"
+        )
     return known[name]
+
+
+def splits(name: str) -> tuple[str, ...]:
+    """The splits that a data set, or the file or folder at a path, has. Raises: DataError."""
+    return own.splits(name) if _is_own(name) else tuple(dataset(name).files)
+
+
+def describe(name: str) -> str:
+    """What a data set is, in a line; one's own is read for it. Raises: DataError."""
+    return own.describe(name) if _is_own(name) else dataset(name).title
+
+
+def _is_own(name: str) -> bool:
+    return name not in DATASETS and own.is_path(name)
 
 
 def download(name: str, folder: Path | None = None, report: Report | None = None) -> list[Path]:
@@ -62,6 +83,8 @@ def download(name: str, folder: Path | None = None, report: Report | None = None
     (file name, bytes so far, bytes in all) while a file comes in.
     Raises: DataError when a file cannot be had or is not what it should be.
     """
+    if _is_own(name):
+        return [Path(name)]
     root = data_folder() if folder is None else folder
     chosen = dataset(name)
     files = dict.fromkeys(file for split in chosen.files.values() for file in split)
@@ -71,8 +94,11 @@ def download(name: str, folder: Path | None = None, report: Report | None = None
 def load(name: str, split: str, folder: Path | None = None, report: Report | None = None) -> Data:
     """Read one split ("train", "test", some have "validation") of a data set, downloading it first where needed.
 
+    The path of a file or folder of one's own may stand for the name; see `vssm.data.own`.
     Raises: DataError when a file cannot be had or is not what it should be.
     """
+    if _is_own(name):
+        return own.load(name, split)
     chosen = dataset(name)
     if split not in chosen.files:
         raise DataError(f"{name} has no split {split!r}: choose from {', '.join(chosen.files)}")

@@ -112,7 +112,12 @@ def models(
 def session(
     session_id: SessionId, url: Url = DEFAULT_URL, timeout: Timeout = TIMEOUT, retries: Retries = RETRIES
 ) -> None:
-    """Show what is saved under an id, as JSON."""
+    """Show what is saved under an id, as JSON.
+
+    Example:
+
+      vssm-client session sess_0123456789abcdef0123456789abcdef
+    """
     with connected(url, timeout, retries) as client:
         print(client.session_info(session_id).model_dump_json(indent=2))
 
@@ -125,7 +130,12 @@ def fork(
     timeout: Timeout = TIMEOUT,
     retries: Retries = RETRIES,
 ) -> None:
-    """Copy a session and print the id of the copy; both go on by themselves."""
+    """Copy a session and print the id of the copy; both go on by themselves.
+
+    Example:
+
+      vssm-client fork sess_0123456789abcdef0123456789abcdef
+    """
     with connected(url, timeout, retries) as client:
         print(client.fork(session_id, ttl_seconds).id)
 
@@ -134,6 +144,11 @@ def fork(
 def delete(
     session_id: SessionId, url: Url = DEFAULT_URL, timeout: Timeout = TIMEOUT, retries: Retries = RETRIES
 ) -> None:
-    """Forget a session."""
+    """Forget a session.
+
+    Example:
+
+      vssm-client delete sess_0123456789abcdef0123456789abcdef
+    """
     with connected(url, timeout, retries) as client:
         client.delete(session_id)

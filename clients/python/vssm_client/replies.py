@@ -42,8 +42,8 @@ def error_of(status: int, content: bytes, retry_after: str | None = None) -> Ser
     try:
         body = _Envelope.model_validate_json(content).error
     except ValidationError:
-        text = content[:_SHOWN].decode(errors="replace")
-        body = _Body(type="unknown", message=f"not an error of this server: {text}", code=status)
+        text = " ".join(content.decode(errors="replace").split())[:_SHOWN]
+        body = _Body(type="unknown", message=f"not an answer of a VSSM server (HTTP {status}): {text}", code=status)
     kind = BY_TYPE.get(body.type) or BY_STATUS.get(body.code, ServerError)
     return kind(body.code, body.type, body.message, body.param, seconds_of(retry_after))
 
