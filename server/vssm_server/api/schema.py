@@ -133,7 +133,7 @@ class GenerateResponse(BaseModel):
     position: int = Field(description="Steps of a sequence so far, the prefix and earlier requests included.")
     outputs: list[Output] = Field(description="The samples.")
     quantiles: list[Quantile] | None = Field(None, description="Only where asked for; in a stream, with every chunk.")
-    usage: Usage = Field(description="Work done.")
+    usage: Usage = Field(description="Steps observed and generated.")
     timings: Timings = Field(description="Milliseconds spent.")
 
 
