@@ -29,15 +29,17 @@ export interface ClientOptions {
    * Milliseconds that a call may take, all its tries and pauses included; in a stream, between two events. By default
    * 130,000: a little more than the server's own deadline, whose answer says more.
    */
-  timeoutMs?: number;
+  timeoutMs?: number | undefined;
   /** How often a call is tried again when it may then succeed, by default 4; with 0 no Idempotency-Key is sent either. */
-  retries?: number;
+  retries?: number | undefined;
+  /** Where the server wants one; it is sent as `Authorization: Bearer`. Never put one into a public page. */
+  apiKey?: string | undefined;
   /** Sent with every request, for example what a gateway asks for. */
-  headers?: Readonly<Record<string, string>>;
+  headers?: Readonly<Record<string, string>> | undefined;
   /** What carries requests; by default the global `fetch`. */
-  fetch?: typeof globalThis.fetch;
+  fetch?: typeof globalThis.fetch | undefined;
   /** Told of every retry: after which error, and the milliseconds before it. */
-  onRetry?: (error: ClientError, pauseMs: number) => void;
+  onRetry?: ((error: ClientError, pauseMs: number) => void) | undefined;
 }
 
 /**
@@ -53,10 +55,10 @@ export class Client {
 
   /** `baseUrl` is where the server is, http:// or https://; on a page of its own it is `location.origin`. */
   constructor(baseUrl = "http://127.0.0.1:8000", options: ClientOptions = {}) {
-    const { timeoutMs = 130_000, retries = 4, headers = {}, onRetry } = options;
+    const { timeoutMs = 130_000, retries = 4, apiKey, headers = {}, onRetry } = options;
     this.#url = checkedUrl(baseUrl);
     this.#patience = checkedPatience({ timeoutMs, retries, onRetry });
-    this.#headers = headers;
+    this.#headers = { ...(apiKey === undefined ? {} : { authorization: `Bearer ${checkedKey(apiKey)}` }), ...headers };
     this.#fetch = options.fetch ?? ((input, init) => fetch(input, init)); // a browser's wants to be called as a function
   }
 
@@ -193,6 +195,11 @@ export class Client {
   #patienceOf({ timeoutMs = this.#patience.timeoutMs }: RequestOptions): Patience {
     return checkedPatience({ ...this.#patience, timeoutMs });
   }
+}
+
+function checkedKey(key: string): string {
+  if (!/^[!-~]+$/.test(key)) throw new TypeError("apiKey must be printable ASCII without spaces");
+  return key;
 }
 
 function checkedUrl(url: string): string {

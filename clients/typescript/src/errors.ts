@@ -7,6 +7,7 @@
 // +-- AnswerError                   an answer that no VSSM server gives
 // +-- ServerError                   an error of the server: type, message, param, status, retryAfter
 //     +-- InvalidError              400, 405, 406, 413, 415, 422: the request must be changed
+//     +-- KeyRefusedError           401, 403: the API key is missing, unknown, or lacks the scope
 //     +-- NotFoundError             404: no such model, session or path
 //     +-- ConflictError             409: the session does not go with the request
 //     +-- FailedError               500: generation failed, or the server has a bug
@@ -77,6 +78,11 @@ export class InvalidError extends ServerError {
   override readonly name: string = "InvalidError";
 }
 
+/** The API key is missing or unknown, or lacks the scope for this. */
+export class KeyRefusedError extends ServerError {
+  override readonly name: string = "KeyRefusedError";
+}
+
 /** No such model, session or path. */
 export class NotFoundError extends ServerError {
   override readonly name: string = "NotFoundError";
@@ -105,6 +111,7 @@ const LASTING: readonly string[] = ["deadline_exceeded", "model_failed"] satisfi
 
 const KINDS: readonly (readonly [readonly number[], typeof ServerError])[] = [
   [[400, 405, 406, 413, 415, 422], InvalidError],
+  [[401, 403], KeyRefusedError],
   [[404], NotFoundError],
   [[409], ConflictError],
   [[500], FailedError],

@@ -24,6 +24,7 @@ export {
   type ErrorType,
   FailedError,
   InvalidError,
+  KeyRefusedError,
   NotFoundError,
   ServerError,
   TimedOutError,

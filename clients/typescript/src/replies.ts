@@ -114,7 +114,11 @@ export function unexpected(text: string, why: unknown): AnswerError {
 function head({ headers }: Answer): Head {
   const seed = headers.get("x-vssm-seed");
   if (seed === null || !/^\d+$/.test(seed)) throw new AnswerError("not an answer of a VSSM server: it has no seed");
-  return { id: headers.get("x-request-id") ?? "", seed: BigInt(seed), session_id: headers.get("x-vssm-session") };
+  return {
+    id: headers.get("x-vssm-id") ?? headers.get("x-request-id") ?? "",
+    seed: BigInt(seed),
+    session_id: headers.get("x-vssm-session"),
+  };
 }
 
 function textOf(content: ArrayBuffer): string {

@@ -130,14 +130,16 @@ test.each(["localhost:8000", "ftp://x", "http://", "http://x:y"])("%s is no addr
   expect(() => new Client(address)).toThrow("baseUrl");
 });
 
-test("a server may stand below a path, with headers of its own", async () => {
+test("a server may stand below a path, want a key and headers of its own", async () => {
   const asked: string[] = [];
   const noted: typeof fetch = async (input, init) => {
-    asked.push(`${input} ${new Headers(init?.headers).get("x-tenant")}`);
+    const headers = new Headers(init?.headers);
+    asked.push(`${input} ${headers.get("authorization")} ${headers.get("x-tenant")}`);
     return fetch(`${url}/models`);
   };
-  await new Client("https://host/below/", { fetch: noted, headers: { "X-Tenant": "me" } }).models();
-  expect(asked).toEqual(["https://host/below/models me"]);
+  await new Client("https://host/below/", { fetch: noted, apiKey: "vssm_k", headers: { "X-Tenant": "me" } }).models();
+  expect(asked).toEqual(["https://host/below/models Bearer vssm_k me"]);
+  expect(() => new Client(url, { apiKey: "a b" })).toThrow("apiKey");
 });
 
 test("an id never leads to another path", async () => {
