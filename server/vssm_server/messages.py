@@ -49,6 +49,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     timeout_ms: int
     idempotency: str | None  # name of the record that keeps the answer
     num_particles: int = 1  # latent paths of each sample through the prefix
+    max_passes: int | None = None  # of a model whose decoder reads earlier values; fewer than needed approximate
 
 
 class Chunk(msgspec.Struct, frozen=True, tag_field="event", tag="chunk"):
@@ -69,6 +70,15 @@ class Done(msgspec.Struct, frozen=True, tag_field="event", tag="done", kw_only=T
     values: Array | None  # (num_samples, length, size)
     queue_ms: float
     generate_ms: float
+    passes: "Passes | None" = None
+
+
+class Passes(msgspec.Struct, frozen=True):
+    """Of a model whose decoder reads earlier values: passes over the samples, and whether they were too few."""
+
+    mean: float
+    max: int
+    approximate: bool
 
 
 class Failure(msgspec.Struct, frozen=True, tag_field="event", tag="failure"):
@@ -119,6 +129,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     max_temperature: float
     takes_prefix: str = "anywhere"  # or only at the "start", whole; or "none"
     max_particles: int = 1
+    steps_a_pass: int | None = None  # of a model whose decoder reads earlier values: so many are sure
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):

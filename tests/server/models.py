@@ -28,6 +28,16 @@ KINDS: dict[str, dict[str, object]] = {
     "text": {"length": 64, "size": 1, "modality": "text", "observation": {"kind": "categorical", "classes": 256}},
     "series": {"length": 32, "size": 2, "observation": {"kind": "gaussian"}},
     "scaled": {"length": 32, "size": 2, "observation": {"kind": "gaussian"}, "scaling": "prefix"},
+    "exact": {
+        "length": 64,
+        "size": 1,
+        "modality": "image",
+        "image": {"height": 8, "width": 8},
+        "observation": {"kind": "bernoulli"},
+        "levels": [],
+        "encoder": None,
+        "past": {"near": 3, "far": [4, 8], "layers": 1, "grid": [8, 8]},
+    },
     "blind": {
         "length": 16,
         "size": 1,
@@ -46,7 +56,11 @@ KINDS: dict[str, dict[str, object]] = {
 def build(kind: str, seed: int = 0) -> vssm.VSSM:
     """A random model."""
     torch.manual_seed(seed)
-    return vssm.VSSM(vssm.ModelConfig.model_validate({**BASE, **KINDS[kind]})).eval()
+    model = vssm.VSSM(vssm.ModelConfig.model_validate({**BASE, **KINDS[kind]})).eval()
+    with torch.no_grad():
+        for parameter in model.past.parameters() if model.past is not None else ():
+            parameter.mul_(2.0)  # so that values depend on earlier ones
+    return model
 
 
 def exploding() -> vssm.VSSM:

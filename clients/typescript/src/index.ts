@@ -41,6 +41,7 @@ export type {
   Model,
   Observation,
   Output,
+  Passes,
   Quantile,
   SessionInfo,
   StreamEvent,

@@ -16,6 +16,9 @@ export type Quantile = Schemas["Quantile"];
 /** Steps observed and generated. */
 export type Usage = Schemas["Usage"];
 
+/** Parallel passes that a model in exact mode took. */
+export type Passes = Schemas["PassesResponse"];
+
 /** Milliseconds spent. */
 export type Timings = Schemas["Timings"];
 

@@ -382,6 +382,8 @@ export interface components {
             quantiles?: components["schemas"]["Quantile"][] | null;
             /** @description Steps observed and generated. */
             usage: components["schemas"]["Usage"];
+            /** @description Of models in exact mode only. */
+            passes?: components["schemas"]["PassesResponse"] | null;
             /** @description Milliseconds spent. */
             timings: components["schemas"]["Timings"];
         };
@@ -584,6 +586,11 @@ export interface components {
              * @description The largest num_particles; 1: leave it out.
              */
             max_particles?: number | null;
+            /**
+             * Steps A Pass
+             * @description Of a model in exact mode: steps that every pass is sure to make.
+             */
+            steps_a_pass?: number | null;
         };
         /**
          * Models
@@ -655,6 +662,27 @@ export interface components {
              * @enum {string}
              */
             finish_reason: "length" | "end";
+        };
+        /**
+         * PassesResponse
+         * @description How many parallel passes a model in exact mode took, instead of one for each step.
+         */
+        PassesResponse: {
+            /**
+             * Mean
+             * @description Over the samples.
+             */
+            mean: number;
+            /**
+             * Max
+             * @description Of the sample that took most.
+             */
+            max: number;
+            /**
+             * Approximate
+             * @description True where max_passes stopped before the values were exact samples.
+             */
+            approximate: boolean;
         };
         /**
          * Quantile
@@ -865,6 +893,11 @@ export interface operations {
                      * @default 1
                      */
                     num_particles?: number;
+                    /**
+                     * Max Passes
+                     * @description For models in exact mode (those with steps_a_pass): stop after so many passes. Where they are too few for exact samples the values are an approximation, and the answer's passes say so.
+                     */
+                    max_passes?: number | null;
                     /**
                      * Seed
                      * @description Drawn and returned when absent.
