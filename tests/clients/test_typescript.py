@@ -80,7 +80,7 @@ def test_in_a_browser(serve: Serve, page: Page) -> None:
     assert found["gone"] == "session_not_found"
     assert found["picture"] == [True, True]
     assert found["array"] == ["uint8", [1, 4, 8]]
-    until(lambda: serve.metric("vssm_requests_cancelled_total") == cancelled + 1)
+    until(lambda: serve.metric("vssm_requests_cancelled_total") > cancelled)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason=MISSING)

@@ -79,7 +79,7 @@ test("leaving a stream cancels it", async () => {
     expect(event.event).toBe("chunk");
     break;
   }
-  await until(async () => (await metric("vssm_requests_cancelled_total")) === before + 1);
+  await until(async () => (await metric("vssm_requests_cancelled_total")) > before);
 });
 
 test("an aborted signal ends a request, a stream and a pause, with its reason", async () => {
@@ -89,7 +89,7 @@ test("an aborted signal ends a request, a stream and a pause, with its reason", 
   await events.next();
   controller.abort(new Error("enough"));
   await expect(collected(events)).rejects.toThrow("enough");
-  await until(async () => (await metric("vssm_requests_cancelled_total")) === before + 1);
+  await until(async () => (await metric("vssm_requests_cancelled_total")) > before);
   await expect(client.models({ signal: controller.signal })).rejects.toThrow("enough");
   const quick = AbortSignal.timeout(100);
   await expect(client.generate({ model: "pixels", length: 100_000 }, { signal: quick })).rejects.toThrow(
