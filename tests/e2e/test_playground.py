@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -34,14 +35,22 @@ def clean(playground: Playground) -> Iterator[None]:
     assert (errors, playground.foreign) == ([], [])
 
 
-def test_first_visit_shows_64_digits_at_once(playground: Playground) -> None:
-    playground.open()
-    assert len(set(playground.pixels())) > 60
-    assert playground.fact("position") == "28 of 28"
-    assert playground.fact("state") == f"{64 * 3264:,} bytes"
-    assert "ms" in playground.fact("generate")
-    assert len(playground.bodies[-1:]) == 1
-    assert playground.page.inner_text("#status").startswith("64 samples")
+def test_first_visit_shows_64_digits_at_once(playground: Playground, address: str) -> None:
+    """One request, and one change of the page from no picture to all."""
+    browser = playground.page.context.browser
+    assert browser
+    visitor = visit(browser, address)
+    visitor.page.add_init_script(path=Path(__file__).parent / "counting.js")
+    visitor.open()
+    assert len(set(visitor.pixels())) > 60
+    assert visitor.page.evaluate("counts") == [0, 64]
+    assert len(visitor.bodies) == 1
+    assert visitor.fact("position") == "28 of 28"
+    assert visitor.fact("state") == f"{64 * 3264:,} bytes"
+    assert float(visitor.fact("generate").removesuffix(" ms")) > 0
+    assert visitor.page.inner_text("#status").startswith("64 samples")
+    assert (visitor.errors, visitor.foreign) == ([], [])
+    visitor.page.context.close()
 
 
 def test_same_seed_same_pictures(playground: Playground) -> None:
@@ -184,8 +193,14 @@ def test_error_of_the_form_is_shown_in_words(playground: Playground) -> None:
 def test_link_restores_the_form(playground: Playground) -> None:
     query = "?model=mnist&seed=9223372036854775807&num_samples=3&length=20&temperature=0.5&num_particles=2&save=true"
     page = playground.open(query).page
-    fields = {name: page.input_value(f"#{name}") for name in ("seed", "num_samples", "length", "temperature")}
-    assert fields == {"seed": "9223372036854775807", "num_samples": "3", "length": "20", "temperature": "0.5"}
+    told = {
+        "seed": "9223372036854775807",
+        "num_samples": "3",
+        "length": "20",
+        "temperature": "0.5",
+        "num_particles": "2",
+    }
+    assert {name: page.input_value(f"#{name}") for name in told} == told
     assert page.is_checked("#save")
     assert '"seed":9223372036854775807' in playground.bodies[-1]
 
