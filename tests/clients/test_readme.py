@@ -1,9 +1,8 @@
-"""The examples of the READMEs, run against a server with the shipped models."""
+"""The examples of the READMEs, run against a server with the shipped model."""
 
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,14 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.node import BUILT, FOLDER, NEEDED, npm
 from tests.e2e.serving import Serve
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = (ROOT / "clients/python/README.md").read_text()
-TEXT = PACKAGE + (FOLDER / "README.md").read_text() + (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
-TYPESCRIPT = [text for language, text in BLOCKS if language == "ts"]
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", PACKAGE + (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
 PYTHON = [text for language, text in BLOCKS if language == "python" and "vssm_client" in text]
 SHELL = [line for _, text in BLOCKS for line in text.splitlines() if line.startswith("vssm-client ")]
 
@@ -41,7 +37,6 @@ def check(command: list[str], folder: Path, **more: str) -> str:
 def test_there_are_examples() -> None:
     assert len(PYTHON) >= 7
     assert len(SHELL) >= 5
-    assert len(TYPESCRIPT) >= 6
 
 
 @pytest.mark.parametrize("code", PYTHON)
@@ -54,18 +49,3 @@ def test_shell(address: str, tmp_path: Path) -> None:
     for line in SHELL:
         assert check([sys.executable, "-m", "vssm_client", *shlex.split(line)[1:]], tmp_path, VSSM_URL=address)
     assert {path.name for path in tmp_path.iterdir()} == {"digits.png", "half.json", "half.npy"}
-
-
-@pytest.mark.skipif(not BUILT, reason=NEEDED)
-def test_typescript(address: str, tmp_path: Path) -> None:
-    """Compiled within the package, so that its name means itself."""
-    build = FOLDER / "build" / "readme"
-    build.mkdir(parents=True, exist_ok=True)
-    for number, code in enumerate(TYPESCRIPT):
-        assert "http://127.0.0.1:8000" in code
-        (build / f"{number}.ts").write_text(code.replace("http://127.0.0.1:8000", address))
-    npm("exec", "--", "tsc", "--project", "tsconfig.readme.json")
-    said = [check(["node", str(build / f"{number}.js")], tmp_path) for number in range(len(TYPESCRIPT))]
-    assert all(said)
-    assert (tmp_path / "digits.png").read_bytes().startswith(b"\x89PNG")
-    shutil.rmtree(build)

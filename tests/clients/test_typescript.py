@@ -1,13 +1,16 @@
-"""The TypeScript client: its own tests, what is published, and a real browser."""
+"""The TypeScript client: its own tests, its examples, what is published, and a real browser."""
 
 import json
+import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, Route
 
-from tests.clients.node import BUILT, DIST, NEEDED, npm
+from tests.clients.node import BUILT, DIST, FOLDER, NEEDED, npm
 from tests.e2e.browser import CHROMIUM, MISSING, chromium
 from tests.e2e.serving import Serve, until, values
 
@@ -17,6 +20,40 @@ pytestmark = pytest.mark.skipif(not BUILT, reason=NEEDED)
 def test_its_own_tests(url: str) -> None:
     said = npm("test", VSSM_TEST_URL=url, NO_COLOR="1")
     assert "7 passed" in said  # files
+
+
+ADDRESS = "http://127.0.0.1:8000"
+EXAMPLES = [
+    code
+    for page in (FOLDER / "README.md", FOLDER.parents[1] / "README.md")
+    for code in re.findall(r"^```ts\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+]
+
+
+@pytest.fixture
+def build() -> Iterator[Path]:
+    """A folder within the package, so that its name means itself there."""
+    folder = FOLDER / "build/readme"
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_the_examples(tmp_path: Path, build: Path) -> None:
+    """Of its README and the project's, compiled and run against a server with the shipped models."""
+    assert len(EXAMPLES) >= 6
+    server = Serve(tmp_path).start()
+    for number, code in enumerate(EXAMPLES):
+        assert ADDRESS in code
+        (build / f"{number}.ts").write_text(code.replace(ADDRESS, str(server.client.base_url).rstrip("/")))
+    npm("exec", "--", "tsc", "--project", "tsconfig.readme.json")
+    for number in range(len(EXAMPLES)):
+        command = ["node", str(build / f"{number}.js")]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+    assert (tmp_path / "digits.png").read_bytes().startswith(b"\x89PNG")
+    assert server.stop() == 0
 
 
 def test_what_is_published() -> None:
