@@ -12,6 +12,7 @@ from tests.e2e.serving import Serve
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
 HALF = "?model=mnist&seed=7&num_samples=4&length=14&save=true&start=nothing"
+WHOLE = HALF.replace("length=14&save=true&", "")
 
 
 @pytest.fixture(scope="module")
@@ -95,11 +96,15 @@ def test_drawing_by_keys(playground: Playground) -> None:
 
 
 @pytest.mark.parametrize("model", ["mnist", "cifar10"])
-def test_completing_a_sample(playground: Playground, model: str) -> None:
+def test_completing_a_sample(playground: Playground, address: str, model: str) -> None:
     page = playground.open(f"?model={model}&seed=5&num_samples=3").page
     page.locator("[role=option]").nth(1).click()
     playground.after(lambda: page.click("#complete"))
     assert page.inner_text("#title") == "3 completions"
+    chosen = page.request.post(f"{address}/generate", data={"model": model, "seed": 5, "num_samples": 3}).json()
+    prefix = json.loads(playground.bodies[-1])["prefix"]
+    assert prefix == chosen["outputs"][1]["values"][: len(prefix)]
+    assert len(prefix) in (14, 16)  # half of it
     completed = playground.pixels()
     assert len(set(completed)) == 3
     assert visit_again(playground).pixels() == completed
@@ -113,7 +118,7 @@ def visit_again(playground: Playground) -> Playground:
 
 
 def test_resume_equals_whole(playground: Playground) -> None:
-    whole = playground.open(HALF.replace("length=14&save=true&", "")).pixels()
+    whole = playground.open(WHOLE).pixels()
     page = playground.open(HALF).page
     assert playground.fact("position") == "14 of 28"
     told = page.inner_text("[data-fact=bytes]").removesuffix(" bytes").replace(",", "")
@@ -125,6 +130,7 @@ def test_resume_equals_whole(playground: Playground) -> None:
 
 
 def test_fork_goes_its_own_way(playground: Playground) -> None:
+    whole = playground.open(WHOLE).pixels()
     page = playground.open(HALF).page
     page.click("[data-action=fork]")
     fork = page.get_by_role("article", name="Session 1, fork 1")
@@ -134,7 +140,7 @@ def test_fork_goes_its_own_way(playground: Playground) -> None:
     page.fill("#temperature", "1")
     original = page.get_by_role("article", name="Session 1", exact=True)
     playground.after(lambda: original.locator("[data-action=continue]").click())
-    assert playground.pixels() != hot
+    assert whole == playground.pixels() != hot
     fork.locator("[data-action=show]").click()
     assert playground.pixels() == hot
     fork.locator("[data-action=forget]").click()

@@ -71,7 +71,7 @@ test("nothing is needed at run time", () => {
   const manifest = JSON.parse(readFileSync("package.json", "utf8"));
   expect(Object.keys(manifest).filter((name) => /dependencies/i.test(name))).toEqual(["devDependencies"]);
   const imports = readdirSync("src").flatMap((file) =>
-    [...readFileSync(`src/${file}`, "utf8").matchAll(/from "([^"]+)"/g)].map((found) => found[1]),
+    [...readFileSync(`src/${file}`, "utf8").matchAll(/(?:from|import)[ (]"([^"]+)"/g)].map((found) => found[1]),
   );
   expect(imports.length).toBeGreaterThan(20);
   expect(imports.filter((name) => !/^\.\/\w+\.js$/.test(name ?? ""))).toEqual([]);

@@ -94,6 +94,21 @@ test("a stream that stays broken is an error after the events that came", async 
   await expect(collected(events)).rejects.toThrow(ConnectionError);
 });
 
+test("a stream that ends early, and begins again cut otherwise, is delivered once", async () => {
+  const chunk = (position: number, text: string) => {
+    const values = [...new TextEncoder().encode(text)];
+    return `event: chunk\ndata: ${JSON.stringify({ position, outputs: [{ index: 0, values, text }] })}\n\n`;
+  };
+  const done = `event: done\ndata: {"seed":1,"position":6,"outputs":[{"index":0,"finish_reason":"length"}]}\n\n`;
+  const parts = [chunk(3, "abc"), chunk(2, "ab") + chunk(4, "cd") + chunk(6, "ef") + done];
+  const { client: patient } = scripted(parts.map((part) => new Response(part)));
+  const events = await collected(patient.stream());
+  expect(events.map((event) => event.event === "chunk" && event.outputs[0]?.text)).toEqual(["abc", "d", "ef", false]);
+  expect((await join(events)).outputs[0]).toMatchObject({ values: [97, 98, 99, 100, 101, 102], text: "abcdef" });
+  const { client: impatient } = scripted([new Response(chunk(3, "abc"))], { retries: 0 });
+  await expect(collected(impatient.stream())).rejects.toThrow("ended before its last event");
+});
+
 test("a server that comes late is waited for", async () => {
   const late = await nobody();
   const models = new Client(late, { retries: 6 }).models();
