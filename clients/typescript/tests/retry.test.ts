@@ -138,13 +138,13 @@ test("a timeout is for all tries", async () => {
 
 test("in a stream the time is that between two events, without its caller's own", async () => {
   await using server = await slow();
-  const events = new Client(server.url, { timeoutMs: 2_000 }).stream();
+  const events = new Client(server.url, { timeoutMs: 1_500 }).stream();
   for (const position of [1, 2]) {
     const next = events.next();
-    await pause(500);
+    await pause(200);
     server.say(`event: chunk\ndata: {"position": ${position}, "outputs": [{"index": 0, "values": [1]}]}\n\n`);
     expect((await next).value).toMatchObject({ position });
-    await pause(position === 1 ? 2_200 : 0);
+    await pause(position === 1 ? 1_600 : 0);
   }
   await expect(events.next()).rejects.toThrow(TimedOutError);
 });
