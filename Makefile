@@ -6,9 +6,11 @@ BIN := .venv/bin
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --quiet --disable-pip-version-check
 PACKAGES := pyproject.toml server/pyproject.toml clients/python/pyproject.toml
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
+TS := clients/typescript
+NODE := $(shell node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && command -v npm)
 SOURCES := vssm server/vssm_server clients/python tests benchmarks
 
-.PHONY: help serve test test-gpu check docs docs-serve format bench bench-gpu bench-scaling bench-serve reproduce reproduce-gpu chaos rolling hosts compose-test clean
+.PHONY: help serve test test-gpu check ts docs docs-serve format bench bench-gpu bench-scaling bench-serve reproduce reproduce-gpu chaos rolling hosts compose-test clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -16,7 +18,7 @@ help: ## what can be made
 serve: .venv/.runtime ## the server on 127.0.0.1:8000 (VSSM_PORT=9000 make serve for another port)
 	@exec $(BIN)/vssm-server serve
 
-test: .venv/.dev iproute2 chromium ## all tests
+test: .venv/.dev iproute2 chromium ts-build ## all tests
 	$(BIN)/python -m pytest
 
 test-gpu: .venv/.dev ## the kernels and generation on a CUDA device: bits, gradients, a million steps
@@ -25,7 +27,7 @@ test-gpu: .venv/.dev ## the kernels and generation on a CUDA device: bits, gradi
 	  "(https://pytorch.org/get-started/locally/)." >&2; exit 1; }
 	$(BIN)/python -m pytest tests/vssm/cuda --durations=5
 
-check: .venv/.dev ## format, lint, types, what is deployed, and the documentation with its links
+check: .venv/.dev ts-check ## format, lint, types, what is deployed, and the documentation with its links
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -37,6 +39,10 @@ docs: .venv/.dev ## build the documentation into site/
 
 docs-serve: .venv/.dev ## show the documentation on 127.0.0.1:8001, and every change to it
 	$(MKDOCS) serve --dev-addr 127.0.0.1:8001
+
+ts: ts-check ts-build ## the TypeScript client alone: format, lint, types, build, tests
+	@test -n "$(NODE)"
+	$(BIN)/python -m pytest tests/clients/test_typescript.py
 
 format: .venv/.dev ## put the source into the format that `check` wants
 	$(BIN)/ruff check --fix .
@@ -78,6 +84,24 @@ reproduce: .venv/.dev ## train and measure all families on MNIST, CIFAR-10 and t
 reproduce-gpu: .venv/.dev ## the same with larger models on a CUDA device, into docs/results-gpu.md
 	$(BIN)/python -m benchmarks.reproduce --device cuda
 
+.PHONY: ts-check ts-build ts-types
+ifneq ($(NODE),)
+ts-types: .venv/.dev $(TS)/node_modules/.package-lock.json ## the TypeScript client's types anew, after a change of the API
+	cd $(TS) && npm run --silent types
+
+ts-check: .venv/.dev $(TS)/node_modules/.package-lock.json
+	cd $(TS) && npm run --silent check
+
+ts-build: $(TS)/node_modules/.package-lock.json
+	cd $(TS) && npm run --silent build -- --noCheck
+
+$(TS)/node_modules/.package-lock.json: $(TS)/package-lock.json
+	cd $(TS) && npm ci --silent
+else
+ts-check ts-build ts-types: # the tests say that they were not run
+	@echo "The TypeScript client was not checked or built: it needs Node 20 or newer with npm (https://nodejs.org)." >&2
+endif
+
 .PHONY: iproute2
 iproute2: # the command ip; without it, or without root, what needs it says that it was not run
 	@command -v ip >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
@@ -92,7 +116,7 @@ chromium: # the browser; without it, or without root, the tests of the playgroun
 	  && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null 2>&1; } || true
 
 clean: ## remove the environment and caches
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis $(TS)/node_modules $(TS)/dist $(TS)/build
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \

@@ -196,6 +196,17 @@ def healthy(part: Part) -> None:
     out.print("healthy")
 
 
+@app.command()
+def openapi() -> None:
+    """Print the description of the HTTP interface, openapi.json, without a server; for what is generated from it."""
+    import json
+
+    from vssm_server.api.app import create_app
+
+    unused = read_settings({"redis_url": "redis://unused"})
+    typer.echo(json.dumps(create_app(unused).openapi(), indent=2))
+
+
 command(serve)
 command(api)
 command(worker)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -11,6 +12,7 @@ from tests.e2e.serving import Serve
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
 HALF = "?model=mnist&seed=7&num_samples=4&length=14&save=true&start=nothing"
+WHOLE = HALF.replace("length=14&save=true&", "")
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +36,22 @@ def clean(playground: Playground) -> Iterator[None]:
     assert (errors, playground.foreign) == ([], [])
 
 
-def test_first_visit_shows_64_digits_at_once(playground: Playground) -> None:
-    playground.open()
-    assert len(set(playground.pixels())) > 60
-    assert playground.fact("position") == "28 of 28"
-    assert playground.fact("state") == f"{64 * 3264:,} bytes"
-    assert "ms" in playground.fact("generate")
-    assert len(playground.bodies[-1:]) == 1
-    assert playground.page.inner_text("#status").startswith("64 samples")
+def test_first_visit_shows_64_digits_at_once(playground: Playground, address: str) -> None:
+    """One request, and one change of the page from no picture to all."""
+    browser = playground.page.context.browser
+    assert browser
+    visitor = visit(browser, address)
+    visitor.page.add_init_script(path=Path(__file__).parent / "counting.js")
+    visitor.open()
+    assert len(set(visitor.pixels())) > 60
+    assert visitor.page.evaluate("counts") == [0, 64]
+    assert len(visitor.bodies) == 1
+    assert visitor.fact("position") == "28 of 28"
+    assert visitor.fact("state") == f"{64 * 3264:,} bytes"
+    assert float(visitor.fact("generate").removesuffix(" ms")) > 0
+    assert visitor.page.inner_text("#status").startswith("64 samples")
+    assert (visitor.errors, visitor.foreign) == ([], [])
+    visitor.page.context.close()
 
 
 def test_same_seed_same_pictures(playground: Playground) -> None:
@@ -86,11 +96,15 @@ def test_drawing_by_keys(playground: Playground) -> None:
 
 
 @pytest.mark.parametrize("model", ["mnist", "cifar10"])
-def test_completing_a_sample(playground: Playground, model: str) -> None:
+def test_completing_a_sample(playground: Playground, address: str, model: str) -> None:
     page = playground.open(f"?model={model}&seed=5&num_samples=3").page
     page.locator("[role=option]").nth(1).click()
     playground.after(lambda: page.click("#complete"))
     assert page.inner_text("#title") == "3 completions"
+    chosen = page.request.post(f"{address}/generate", data={"model": model, "seed": 5, "num_samples": 3}).json()
+    prefix = json.loads(playground.bodies[-1])["prefix"]
+    assert prefix == chosen["outputs"][1]["values"][: len(prefix)]
+    assert len(prefix) in (14, 16)  # half of it
     completed = playground.pixels()
     assert len(set(completed)) == 3
     assert visit_again(playground).pixels() == completed
@@ -104,7 +118,7 @@ def visit_again(playground: Playground) -> Playground:
 
 
 def test_resume_equals_whole(playground: Playground) -> None:
-    whole = playground.open(HALF.replace("length=14&save=true&", "")).pixels()
+    whole = playground.open(WHOLE).pixels()
     page = playground.open(HALF).page
     assert playground.fact("position") == "14 of 28"
     told = page.inner_text("[data-fact=bytes]").removesuffix(" bytes").replace(",", "")
@@ -116,6 +130,7 @@ def test_resume_equals_whole(playground: Playground) -> None:
 
 
 def test_fork_goes_its_own_way(playground: Playground) -> None:
+    whole = playground.open(WHOLE).pixels()
     page = playground.open(HALF).page
     page.click("[data-action=fork]")
     fork = page.get_by_role("article", name="Session 1, fork 1")
@@ -125,7 +140,7 @@ def test_fork_goes_its_own_way(playground: Playground) -> None:
     page.fill("#temperature", "1")
     original = page.get_by_role("article", name="Session 1", exact=True)
     playground.after(lambda: original.locator("[data-action=continue]").click())
-    assert playground.pixels() != hot
+    assert whole == playground.pixels() != hot
     fork.locator("[data-action=show]").click()
     assert playground.pixels() == hot
     fork.locator("[data-action=forget]").click()
@@ -184,8 +199,14 @@ def test_error_of_the_form_is_shown_in_words(playground: Playground) -> None:
 def test_link_restores_the_form(playground: Playground) -> None:
     query = "?model=mnist&seed=9223372036854775807&num_samples=3&length=20&temperature=0.5&num_particles=2&save=true"
     page = playground.open(query).page
-    fields = {name: page.input_value(f"#{name}") for name in ("seed", "num_samples", "length", "temperature")}
-    assert fields == {"seed": "9223372036854775807", "num_samples": "3", "length": "20", "temperature": "0.5"}
+    told = {
+        "seed": "9223372036854775807",
+        "num_samples": "3",
+        "length": "20",
+        "temperature": "0.5",
+        "num_particles": "2",
+    }
+    assert {name: page.input_value(f"#{name}") for name in told} == told
     assert page.is_checked("#save")
     assert '"seed":9223372036854775807' in playground.bodies[-1]
 

@@ -30,7 +30,9 @@ Every error has the body `{"error": {"type", "message", "param", "code"}}`. The 
 
 def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route."""
-    return {code: {"model": ErrorResponse, "description": _MEANING[code]} for code in codes}
+    described: dict[int | str, str] = {code: _MEANING[code] for code in codes}
+    described["default"] = "Any other error."  # also keeps FastAPI from announcing its own 422, which nobody gets here
+    return {code: {"model": ErrorResponse, "description": text} for code, text in described.items()}
 
 
 def _body(schema: dict[str, Any], examples: dict[str, Any] | None = None, required: bool = True) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
+from vssm_server.errors import STATUS
+
 MAX_SEED = 2**63 - 1
 MAX_PARTICLES = 64
 
@@ -98,10 +100,10 @@ class ForkRequest(BaseModel):
 class Output(BaseModel):
     """One of the `num_samples` sequences."""
 
-    index: int
+    index: int = Field(description="Of the sample, from 0.")
     values: list[list[float]] | list[float] = Field(description="(steps, size), flat when size is 1.")
     text: str | None = Field(description="The values as UTF-8, for text models.")
-    finish_reason: Literal["length", "end"]
+    finish_reason: Literal["length", "end"] = Field(description="Why there are no more steps.")
 
 
 class Quantile(BaseModel):
@@ -114,52 +116,52 @@ class Quantile(BaseModel):
 class Usage(BaseModel):
     """Work done."""
 
-    prefix_steps: int
-    generated_steps: int
+    prefix_steps: int = Field(description="Steps observed.")
+    generated_steps: int = Field(description="Steps generated, in all samples together.")
 
 
 class PassesResponse(BaseModel):
     """How many parallel passes a model in exact mode took, instead of one for each step."""
 
     mean: float = Field(description="Over the samples.")
-    max: int
+    max: int = Field(description="Of the sample that took most.")
     approximate: bool = Field(description="True where max_passes stopped before the values were exact samples.")
 
 
 class Timings(BaseModel):
     """Milliseconds."""
 
-    queue_ms: float
-    generate_ms: float
-    total_ms: float
+    queue_ms: float = Field(description="Waiting for a worker.")
+    generate_ms: float = Field(description="Computing.")
+    total_ms: float = Field(description="From the arrival of the request to the answer.")
 
 
 class GenerateResponse(BaseModel):
     """The whole result. A stream's `done` event is the same with outputs that have no values."""
 
-    id: str
-    model: str
-    fingerprint: str
-    seed: int
-    session_id: str | None
-    position: int
-    outputs: list[Output]
+    id: str = Field(description="Of the request.")
+    model: str = Field(description="The model's name.")
+    fingerprint: str = Field(description="Names the checkpoint: a hash of its configuration and weights.")
+    seed: int = Field(description="As it was given or drawn; the same seed makes the same values.")
+    session_id: str | None = Field(description="Where the final state was saved, if it was.")
+    position: int = Field(description="Steps of a sequence so far, the prefix and earlier requests included.")
+    outputs: list[Output] = Field(description="The samples.")
     quantiles: list[Quantile] | None = Field(None, description="Only where asked for; in a stream, with every chunk.")
-    usage: Usage
+    usage: Usage = Field(description="Steps observed and generated.")
     passes: PassesResponse | None = Field(None, description="Of models in exact mode only.")
-    timings: Timings
+    timings: Timings = Field(description="Milliseconds spent.")
 
 
 class SessionResponse(BaseModel):
     """A saved state."""
 
-    id: str
-    model: str
-    fingerprint: str
-    seed: int
-    position: int
-    num_samples: int
-    state_bytes: int
+    id: str = Field(description="Of the session.")
+    model: str = Field(description="The model's name.")
+    fingerprint: str = Field(description="Names the checkpoint that made the state; no other can resume it.")
+    seed: int = Field(description="Of all its requests.")
+    position: int = Field(description="Steps of a sequence so far.")
+    num_samples: int = Field(description="Independent sequences.")
+    state_bytes: int = Field(description="Size of what is saved.")
     created: str = Field(description="UTC, ISO 8601.")
     expires: str = Field(description="UTC, ISO 8601.")
 
@@ -167,38 +169,38 @@ class SessionResponse(BaseModel):
 class ObservationResponse(BaseModel):
     """What a value is."""
 
-    kind: str
-    classes: int | None
-    low: float | None
-    high: float | None
-    dtype: str
+    kind: str = Field(description="Its distribution.")
+    classes: int | None = Field(description="How many values there are, where they are classes.")
+    low: float | None = Field(description="The smallest value, where there is one.")
+    high: float | None = Field(description="The largest value, where there is one.")
+    dtype: str = Field(description="Of the values as npy.")
 
 
 class ImageResponse(BaseModel):
     """Extent of a whole sequence as an image."""
 
-    height: int
-    width: int
-    channels: int
+    height: int = Field(description="Pixels.")
+    width: int = Field(description="Pixels.")
+    channels: int = Field(description="1 for grey, 3 for red, green and blue.")
 
 
 class ModelResponse(BaseModel):
     """A model that is served, or (status `failed`) could not be, with the reason in `error`."""
 
-    name: str
-    status: Literal["ready", "failed"]
-    error: str | None = None
-    fingerprint: str | None = None
-    description: str | None = None
-    parameters: int | None = None
-    length: int | None = None
-    size: int | None = None
-    observation: ObservationResponse | None = None
-    modality: str | None = None
-    image: ImageResponse | None = None
-    encoder: str | None = None
-    state_bytes: int | None = None
-    max_temperature: float | None = None
+    name: str = Field(description="What requests call it.")
+    status: Literal["ready", "failed"] = Field(description="Whether it can be used.")
+    error: str | None = Field(default=None, description="Why it cannot.")
+    fingerprint: str | None = Field(default=None, description="Names the checkpoint.")
+    description: str | None = Field(default=None, description="In words.")
+    parameters: int | None = Field(default=None, description="Numbers that were trained.")
+    length: int | None = Field(default=None, description="Steps of a sequence by default.")
+    size: int | None = Field(default=None, description="Values of a step.")
+    observation: ObservationResponse | None = Field(default=None, description="What a value is.")
+    modality: str | None = Field(default=None, description="What a sequence is: image, text or series.")
+    image: ImageResponse | None = Field(default=None, description="Extent, for models of images.")
+    encoder: str | None = Field(default=None, description="causal or bidirectional.")
+    state_bytes: int | None = Field(default=None, description="Size of the state of one sample, at any position.")
+    max_temperature: float | None = Field(default=None, description="The largest temperature.")
     takes_prefix: Annotated[
         str | None,
         Field(description="Where a prefix may stand: anywhere, also in a session; at the start only; or none."),
@@ -212,14 +214,16 @@ class ModelResponse(BaseModel):
 class ModelList(BaseModel):
     """All models."""
 
-    models: list[ModelResponse]
+    models: list[ModelResponse] = Field(description="By name.")
 
 
 class ErrorBody(BaseModel):
     """What was wrong, what is allowed, what to do."""
 
-    type: str = Field(description="Stable; see the list in the description of the API.")
-    message: str
+    type: str = Field(
+        description="Stable; see the list in the description of the API.", json_schema_extra={"enum": [*STATUS]}
+    )
+    message: str = Field(description="In words.")
     param: str | None = Field(description="The field it is about.")
     code: int = Field(description="The HTTP status.")
 
@@ -227,4 +231,4 @@ class ErrorBody(BaseModel):
 class ErrorResponse(BaseModel):
     """Every error looks like this."""
 
-    error: ErrorBody
+    error: ErrorBody = Field(description="What happened.")

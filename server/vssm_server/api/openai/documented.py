@@ -52,7 +52,8 @@ _STREAM = {
 
 def responses(*codes: int) -> dict[int | str, dict[str, Any]]:
     """The errors of a route."""
-    return {code: {"model": Error, "description": _MEANING[code]} for code in codes}
+    described: dict[int | str, str] = {**{code: _MEANING[code] for code in codes}, "default": "Any other error."}
+    return {code: {"model": Error, "description": text} for code, text in described.items()}
 
 
 def _operation(body: type[BaseModel], examples: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
