@@ -99,7 +99,7 @@ def as_png(response: httpx.Response) -> Png:
 
 def _head(response: httpx.Response) -> tuple[str, int, str | None]:
     headers = response.headers
-    return headers.get("x-request-id", ""), int(headers.get("x-vssm-seed", "")), headers.get("x-vssm-session")
+    return headers.get("x-vssm-id", ""), int(headers.get("x-vssm-seed", "")), headers.get("x-vssm-session")
 
 
 @contextmanager
