@@ -34,7 +34,13 @@ def note(logger: logging.Logger, message: str, fields: dict[str, object]) -> Non
     if not logger.isEnabledFor(logging.INFO):
         return
     if _as_json:
-        head = {"timestamp": datetime.now(UTC), "level": "INFO", "logger": logger.name, "message": message, "part": _part}
+        head = {
+            "timestamp": datetime.now(UTC),
+            "level": "INFO",
+            "logger": logger.name,
+            "message": message,
+            "part": _part,
+        }
         line = orjson.dumps(head | fields, option=orjson.OPT_APPEND_NEWLINE)
     else:
         said = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
