@@ -51,6 +51,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     num_particles: int = 1  # latent paths of each sample through the prefix
     request_id: str | None = None  # of the HTTP request, for the logs
     traceparent: str | None = None  # its span, by W3C Trace Context
+    max_passes: int | None = None  # of a model whose decoder reads earlier values; fewer than needed approximate
 
 
 class Chunk(msgspec.Struct, frozen=True, tag_field="event", tag="chunk"):
@@ -72,6 +73,15 @@ class Done(msgspec.Struct, frozen=True, tag_field="event", tag="done", kw_only=T
     values: Array | None  # (num_samples, length, size)
     queue_ms: float
     generate_ms: float
+    passes: "Passes | None" = None
+
+
+class Passes(msgspec.Struct, frozen=True):
+    """Of a model whose decoder reads earlier values: passes over the samples, and whether they were too few."""
+
+    mean: float
+    max: int
+    approximate: bool
 
 
 class Failure(msgspec.Struct, frozen=True, tag_field="event", tag="failure"):
@@ -122,6 +132,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     max_temperature: float
     takes_prefix: str = "anywhere"  # or only at the "start", whole; or "none"
     max_particles: int = 1
+    steps_a_pass: int | None = None  # of a model whose decoder reads earlier values: so many are sure
 
 
 class Device(msgspec.Struct, frozen=True):

@@ -80,6 +80,7 @@ class SlotNoise:
 
     def __init__(self, model: VSSM) -> None:
         self._model = model
+        self.steps_a_pass = 1
         self.config, self.fingerprint = model.config, model.fingerprint
 
     def advance(self, windows: Sequence[Window]) -> list[Advance]:
