@@ -3,6 +3,7 @@
 The routes tell the rest by `current()`: which model it is about.
 """
 
+import inspect
 import logging
 import time
 from contextvars import ContextVar
@@ -83,6 +84,8 @@ class Access:
 def _end(span: "Span", scope: Scope, exchange: Exchange) -> None:
     """Says how it went. The name has the route, not the path: few names for many sessions."""
     route = getattr(scope.get("route"), "path", None)
+    if route is None and inspect.isfunction(scope.get("endpoint")):  # Starlette's own routes here have no parameters
+        route = scope["path"]
     span.update_name(f"{scope['method']} {route}" if route else scope["method"])
     span.set_attribute("http.response.status_code", exchange.status)
     if route:
