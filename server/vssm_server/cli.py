@@ -155,6 +155,16 @@ def serve(settings: Settings) -> None:
         stop(str(error))
 
 
+def check(settings: Settings) -> None:
+    """Look for what would keep the service from working: settings, port, Redis, device, models, a generation each."""
+    if settings.redis_url is not None:
+        need_redis(settings)
+    from vssm_server.check.report import report
+
+    if not report(settings, out):
+        raise typer.Exit(1)
+
+
 class Part(StrEnum):
     """What can be asked for its health."""
 
@@ -177,3 +187,4 @@ def healthy(part: Part) -> None:
 command(serve)
 command(api)
 command(worker)
+command(check)
