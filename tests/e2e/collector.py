@@ -2,7 +2,7 @@
 
 import gzip
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -85,8 +85,8 @@ def _spans(sent: ExportTraceServiceRequest) -> Iterator[Span]:
             )
 
 
-def _attributes(pairs: "Iterator[KeyValue] | object") -> dict[str, str | int | float]:
+def _attributes(pairs: Iterable[KeyValue]) -> dict[str, str | int | float]:
     found: dict[str, str | int | float] = {}
-    for pair in pairs:  # type: ignore[attr-defined]
-        found[pair.key] = getattr(pair.value, pair.value.WhichOneof("value"))
+    for pair in pairs:
+        found[pair.key] = getattr(pair.value, str(pair.value.WhichOneof("value")))
     return found

@@ -42,7 +42,7 @@ def test_too_large_a_body_too(serve: Serve) -> None:
 
 @pytest.mark.parametrize("sent", ["", "a b", "x" * 129, 'a"b', "ä", "<script>", "a%0ab"])
 def test_unfit_ids_are_replaced(serve: Serve, sent: str) -> None:
-    response = serve.client.get("/models", headers={"X-Request-ID": sent.encode()})
+    response = serve.client.get("/models", headers={b"X-Request-ID": sent.encode()})
     assert MADE.fullmatch(response.headers["X-Request-ID"])
 
 
