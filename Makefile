@@ -127,7 +127,7 @@ clean: ## remove the environment and caches
 
 .venv/.runtime: .venv/bin/python $(PACKAGES)
 	@echo "Installing into .venv (once; PyTorch is the large part) ..."
-	@$(PIP) install -e . -e 'server[worker]' -e 'clients/python[cli,numpy]'
+	@$(PIP) install -e . -e 'server[worker,tracing]' -e 'clients/python[cli,numpy]'
 	@touch $@
 
 .venv/.dev: .venv/.runtime

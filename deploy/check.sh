@@ -14,7 +14,7 @@ kubernetes=deploy/kubernetes
 
 if docker compose version >/dev/null 2>&1; then
   export VSSM_REDIS_URL=redis://host:6379/0 VSSM_REDIS_BIND=127.0.0.1 VSSM_REDIS_PASSWORD=password
-  docker compose --env-file /dev/null config -q
+  docker compose --env-file /dev/null --profile monitoring config -q
   for override in docker/compose.*.yml; do
     docker compose --env-file /dev/null -f docker-compose.yml -f "$override" config -q
   done

@@ -1,6 +1,6 @@
 """Turns pip's report of an installation into constraints: every package of the images with its version.
 
-    pip install --quiet --dry-run --ignore-installed --report - setuptools torch==2.13.0 . './server[worker]' \\
+    pip install --quiet --dry-run --ignore-installed --report - setuptools torch==2.13.0 . './server[worker,tracing]' \\
         | python docker/constraints.py > docker/constraints.txt
 
 Run it with Python 3.11 on Linux. PyTorch and what comes with its CUDA builds are left out: the build argument TORCH

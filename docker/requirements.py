@@ -1,6 +1,6 @@
 """Prints the dependencies in pyproject files, so that an image installs them in a layer of their own before the source.
 
-`python requirements.py pyproject.toml ...`
+`python requirements.py pyproject.toml ...`; the extra `tracing` is among them.
 """
 
 import re
@@ -17,7 +17,8 @@ LEFT_OUT = {
 
 def requirements(pyproject: Path) -> list[str]:
     """The dependencies of the project that its image needs."""
-    wanted = tomllib.loads(pyproject.read_text())["project"]["dependencies"]
+    project = tomllib.loads(pyproject.read_text())["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"].get("tracing", [])
     return [line for line in wanted if re.split(r"[^\w-]", line)[0] not in LEFT_OUT]
 
 

@@ -23,13 +23,14 @@ class Catalog:
     models: dict[str, VSSM] = field(default_factory=dict)
     infos: dict[str, ModelInfo] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    device: str = "cpu"
 
 
 def load_catalog(settings: Settings) -> Catalog:
     """Loads the models of the settings; one bad checkpoint does not stop the others."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    catalog = Catalog()
+    catalog = Catalog(device=settings.device)
     for source in _chosen(settings):
         try:
             _load(catalog, source, settings.device)

@@ -14,6 +14,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
+from vssm_server import tracing
 from vssm_server.logs import start_logging
 from vssm_server.settings import PREFIX, Settings, unknown_variables
 
@@ -55,6 +56,8 @@ def command(run: Callable[[Settings], None]) -> None:
 
     def call(**flags: Any) -> None:
         settings = read_settings(flags)
+        if (obstacle := tracing.obstacle()) is not None:
+            stop(obstacle)
         start_logging(settings, run.__name__)
         run(settings)
 
@@ -134,13 +137,15 @@ def worker(settings: Settings) -> None:
     from vssm_server.catalog import load_catalog
     from vssm_server.connect import connect
     from vssm_server.engine import Engine
+    from vssm_server.journal import Journal
     from vssm_server.queue import Queue
     from vssm_server.worker import Worker
 
-    client = connect(url)
-    queue = Queue(client, f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
+    client, name = connect(url), f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    queue = Queue(client, name)
     engine = Engine(settings.chunk_steps, settings.pass_steps)
-    process = Worker(client, queue, engine, load_catalog(settings), settings.stall_seconds)
+    journal = Journal(tracing.start("worker", name))
+    process = Worker(client, queue, engine, load_catalog(settings), journal, settings.stall_seconds)
 
     def end(*_: object) -> None:
         process.stopping = True
@@ -170,6 +175,16 @@ def serve(settings: Settings) -> None:
             serve_locally(settings, listening, out)
         except StateFolderError as error:
             stop(str(error))
+
+
+def check(settings: Settings) -> None:
+    """Look for what would keep the service from working: settings, port, Redis, device, models, a generation each."""
+    if settings.redis_url is not None:
+        need_redis(settings)
+    from vssm_server.check.report import report
+
+    if not report(settings, out):
+        raise typer.Exit(1)
 
 
 class Part(StrEnum):
@@ -210,3 +225,4 @@ def openapi() -> None:
 command(serve)
 command(api)
 command(worker)
+command(check)

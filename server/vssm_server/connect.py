@@ -51,29 +51,32 @@ def script(name: str, out_of_memory: bool = False) -> str:
     return header + (resources.files("vssm_server") / "lua" / f"{name}.lua").read_text()
 
 
-def run_each(client: "redis.Redis", run: Script, calls: Sequence[Call]) -> list[object]:
-    """The script's answer or error for each of `calls`, in few round trips; each call is atomic, together they are not.
+def run_each(client: "redis.Redis", calls: Sequence[tuple[Script, Call]]) -> list[object]:
+    """Each script's answer or error, in few round trips; each call is atomic, together they are not.
 
     Raises redis.RedisError when Redis is away: some of the calls may have run then.
     """
-    return [answer for trip in _trips(calls) for answer in _trip(client, run, trip)]
+    return [answer for trip in _trips(calls) for answer in _trip(client, trip)]
 
 
-def _trip(client: "redis.Redis", run: Script, calls: Sequence[Call]) -> list[object]:
+def _trip(client: "redis.Redis", calls: Sequence[tuple[Script, Call]]) -> list[object]:
     pipe = client.pipeline(transaction=False)
-    for names, args in calls:
+    for run, (names, args) in calls:
         pipe.evalsha(run.sha, len(names), *names, *args)
     answers = pipe.execute(raise_on_error=False)
-    if any(isinstance(answer, NoScriptError) for answer in answers):  # of all then: Redis is new, and nothing ran
-        client.script_load(run.script)
-        return _trip(client, run, calls)
+    unknown = [place for place, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+    if unknown:  # Redis is new; these did not run
+        for source in {calls[place][0].script for place in unknown}:
+            client.script_load(source)
+        for place, answer in zip(unknown, _trip(client, [calls[place] for place in unknown]), strict=True):
+            answers[place] = answer
     return answers
 
 
-def _trips(calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
+def _trips(calls: Sequence[tuple[Script, Call]]) -> Iterator[Sequence[tuple[Script, Call]]]:
     """The same calls in portions of about TRIP_BYTES, so that nobody waits long for Redis or fills its buffers."""
     begin = size = 0
-    for place, (_, args) in enumerate(calls):
+    for place, (_, (_, args)) in enumerate(calls):
         size += sum(len(arg) for arg in args if not isinstance(arg, int))
         if size > TRIP_BYTES:
             yield calls[begin : place + 1]
@@ -83,7 +86,7 @@ def _trips(calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
 
 
 async def run_each_async(client: "redis.asyncio.Redis", run: AsyncScript, calls: Sequence[Call]) -> list[object]:
-    """As `run_each`, in one round trip, for the event loop."""
+    """The script's answer or error for each of `calls`, in one round trip, for the event loop."""
     async with client.pipeline(transaction=False) as pipe:
         for names, args in calls:
             pipe.evalsha(run.sha, len(names), *names, *args)

@@ -5,14 +5,16 @@ between passes. The values do not depend on it: `VSSM.advance` promises the same
 """
 
 import logging
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
 from vssm import VSSM, Advance, ObservationError, StateError, Window
+from vssm_server import counters
 from vssm_server.errors import Problem
-from vssm_server.messages import ROW_BOUNDS
+from vssm_server.tally import Tally
 from vssm_server.task import Task
 
 TOO_LARGE = "too_large_for_worker"
@@ -29,16 +31,9 @@ class Step:
     task: Task
     steps: int
     outcome: Advance | Problem
-
-
-@dataclass
-class Counters:
-    """What the engine has done since it started."""
-
-    passes: int = 0
-    rows: int = 0
-    generated_steps: int = 0
-    row_buckets: list[int] = field(default_factory=lambda: [0] * (len(ROW_BOUNDS) + 1))
+    batch_rows: int  # sequences in the pass, of all its tasks
+    began: int  # nanoseconds of the epoch
+    ended: int
 
 
 class Engine:
@@ -48,7 +43,7 @@ class Engine:
     """
 
     def __init__(self, chunk_steps: int, pass_steps: int) -> None:
-        self.counters = Counters()
+        self.tally = Tally()
         self._chunk_steps = chunk_steps
         self._pass_steps = self.limit = pass_steps
         self._good_passes = 0
@@ -79,17 +74,20 @@ class Engine:
 
     def _pass(self, model: VSSM, plan: list[Part]) -> list[Step]:
         windows = [task.window(steps) for task, steps in plan]
+        rows, began = sum(task.rows for task, _ in plan), time.time_ns()
         try:
             advances = model.advance(windows)
         except Exception as error:  # whatever it was, it belongs to one of these windows
-            problem = _explain(error)
+            problem = _explain(error, plan)
         else:
-            self._count(plan)
-            return [self._check(*parts) for parts in zip(plan, windows, advances, strict=True)]
+            self._count(plan, rows)
+            outcomes = [self._check(*parts) for parts in zip(plan, windows, advances, strict=True)]
+            ended = time.time_ns()
+            return [Step(*part, outcome, rows, began, ended) for part, outcome in zip(plan, outcomes, strict=True)]
         # outside of the handler: the failed pass has let go of its memory here
         smaller = self._smaller(plan, problem)
         if not smaller:
-            return [Step(task, steps, problem) for task, steps in plan]
+            return [Step(*part, problem, rows, began, time.time_ns()) for part in plan]
         return [step for part in smaller for step in self._pass(model, part)]
 
     def _smaller(self, plan: list[Part], problem: Problem) -> list[list[Part]]:
@@ -105,35 +103,33 @@ class Engine:
         task, steps = plan[0]
         return [[(task, steps // 2)]] if steps > task.least else []
 
-    def _check(self, part: Part, window: Window, advance: Advance) -> Step:
+    def _check(self, part: Part, window: Window, advance: Advance) -> Advance | Problem:
         task, steps = part
         if window.observed is None:
-            self.counters.generated_steps += task.rows * steps
+            self.tally.add(counters.STEPS.of(task.job.request.model), task.rows * steps)
         if not advance.finite:
             message = f"The model made NaN or infinity before position {advance.state.position}; nothing was saved."
-            return Step(task, steps, Problem("non_finite_output", message))
-        return Step(task, steps, advance)
+            return Problem("non_finite_output", message)
+        return advance
 
-    def _count(self, plan: list[Part]) -> None:
-        rows = sum(task.rows for task, _ in plan)
+    def _count(self, plan: list[Part], rows: int) -> None:
         if log.isEnabledFor(logging.DEBUG):
             log.debug("pass %s", [[task.rows, steps] for task, steps in plan])
         self._good_passes += 1
         if self._good_passes % GROW_AFTER_PASSES == 0:
             self.limit = min(self._pass_steps, 2 * self.limit)
-        self.counters.passes += 1
-        self.counters.rows += rows
-        self.counters.row_buckets[sum(rows > bound for bound in ROW_BOUNDS)] += 1
+        self.tally.add_all(counters.BATCH_ROWS.of(rows, plan[0][0].job.request.model))
 
 
-def _explain(error: Exception) -> Problem:
+def _explain(error: Exception, plan: list[Part]) -> Problem:
     if isinstance(error, ObservationError):
         return Problem("invalid_value", str(error), "prefix")
     if isinstance(error, StateError):
         return Problem("fingerprint_mismatch", str(error), "session_id")
     if _out_of_memory(error):
         return Problem(TOO_LARGE, "The request does not fit into the worker's memory. Ask for fewer num_samples.")
-    log.error("a pass failed", exc_info=error)
+    names = [task.job.request.request_id or task.job.request.id for task, _ in plan]
+    log.error("a pass failed, of the requests %s", ", ".join(names), exc_info=error)
     return Problem("generation_failed", f"The pass failed ({type(error).__name__}); nothing was saved. Try again.")
 
 

@@ -29,6 +29,8 @@ Problem(type)          code  meaning
 
 import msgspec
 
+from vssm_server import request_id
+
 STATUS = {
     "invalid_request": 400,
     "not_found": 404,
@@ -87,6 +89,10 @@ class Problem(Exception):  # noqa: N818
         super().__init__(message)
         self.body = Body(type, message, param, STATUS[type])
         self.retry_after = RETRY_AFTER_SECONDS.get(type) if retry_after is None else retry_after
+
+    def as_json(self) -> dict[str, dict[str, object]]:
+        """The body of the answer, also of an error within a stream."""
+        return {"error": {**msgspec.to_builtins(self.body), "request_id": request_id.current()}}
 
     @property
     def headers(self) -> dict[str, str]:

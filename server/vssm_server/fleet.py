@@ -79,7 +79,7 @@ class Fleet:
         """Reads the heartbeats now."""
         names = [name.decode() for name in await self._redis.zrange(keys.WORKERS, 0, -1) if isinstance(name, bytes)]
         beats = await self._redis.mget([keys.beat(name) for name in names]) if names else []
-        self.workers = list(filter(None, map(_read, beats)))
+        self.workers = list(filter(None, map(read_heartbeat, beats)))
         jobs = int(await self._redis.xlen(keys.JOBS))
         self.waiting = max(0, jobs - sum(worker.running for worker in self.workers))
         self._pace.see(self.workers, busy=jobs > 0)
@@ -140,7 +140,7 @@ class Fleet:
         raise Problem("model_not_found", f"There is no model {name[:100]!r}; served are: {choice}.", param)
 
 
-def _read(beat: object) -> Heartbeat | None:
+def read_heartbeat(beat: object) -> Heartbeat | None:
     """A heartbeat; none when it has expired, or comes from a worker of another version."""
     try:
         return decode_heartbeat(beat) if isinstance(beat, bytes) else None

@@ -12,6 +12,7 @@ import redis
 from vssm_server import keys
 from vssm_server.connect import script
 from vssm_server.messages import Heartbeat, encode
+from vssm_server.tally import Tally, send
 
 EVERY_SECONDS = 0.5
 ALIVE_MS = 2500  # without a beat for this long, others take over the jobs
@@ -23,28 +24,39 @@ log = logging.getLogger(__name__)
 class Pulse:
     """A thread of its own: a long pass does not look like death."""
 
-    def __init__(self, client: redis.Redis, report: Callable[[], Heartbeat], stall_seconds: float) -> None:
+    def __init__(
+        self, client: redis.Redis, report: Callable[[], Heartbeat], tally: Tally, stall_seconds: float
+    ) -> None:
         self._beat = client.register_script(script("beat", out_of_memory=True))
+        self._count = client.register_script(script("count", out_of_memory=True))
         self._redis = client
         self._report = report
+        self._tally = tally
         self._stall_seconds = stall_seconds
-        self._since: float | None = None
+        self._work: tuple[float, float | None] = (0.0, None)  # seconds until now, and since when there is more
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def beat(self) -> None:
-        """One heartbeat. Raises redis.RedisError."""
+        """One heartbeat, with what the worker has counted. Raises redis.RedisError."""
         report = self._report()
         self._beat(keys=[keys.beat(report.worker), keys.WORKERS], args=[encode(report), ALIVE_MS, report.worker])
+        send(self._count, self._tally, report.worker)
+
+    @property
+    def busy_seconds(self) -> float:
+        """Spent in passes so far, the present one included."""
+        done, since = self._work
+        return done if since is None else done + time.monotonic() - since
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """While this is open: the process ends when it takes too long. A pass cannot be stopped otherwise."""
-        self._since = time.monotonic()
+        self._work = (self._work[0], time.monotonic())
         try:
             yield
         finally:
-            self._since = None
+            self._work = (self.busy_seconds, None)
 
     def start(self) -> None:
         """Starts the thread, if it does not run yet."""
@@ -58,14 +70,15 @@ class Pulse:
             self._thread.join()
         worker = self._report().worker
         try:
-            self._redis.delete(keys.beat(worker))
+            send(self._count, self._tally, worker)
+            self._redis.delete(keys.beat(worker), keys.counted(worker))
             self._redis.zrem(keys.WORKERS, worker)
         except redis.RedisError as error:
             log.warning("could not say goodbye: %s", error)
 
     def _run(self) -> None:
         while not self._stopped.wait(EVERY_SECONDS):
-            since = self._since
+            since = self._work[1]
             if since is not None and time.monotonic() - since > self._stall_seconds:
                 log.error("a pass has hung for %g seconds; the worker ends, others take its jobs", self._stall_seconds)
                 os._exit(STALLED)

@@ -14,14 +14,16 @@ import redis
 import redis.asyncio
 from numpy.typing import NDArray
 
-from vssm_server import keys
+from vssm_server import counters, keys
 from vssm_server.connect import Call, entries, run_each_async, script
 from vssm_server.errors import REDIS_AWAY, STATUS, Problem
 from vssm_server.messages import Chunk, Done, Failure, Reply, Request, decode_reply, encode
 from vssm_server.record import Known, Record
+from vssm_server.tally import Tally, send_async
 
 BLOCK_MS = 1500
 ALIVE_MS = 10_000
+SILENT_SECONDS = 2  # an API process without a heartbeat for this long is not counted any more
 GRACE_SECONDS = 2.0  # beyond the deadline: the worker decides it, at the commit
 CANCEL_MS = 120_000
 
@@ -35,12 +37,16 @@ class Waiter:
     def __init__(self, request: Request, start: int) -> None:
         self.request = request
         self.finished = False
+        self.first: float | None = None  # time.perf_counter() of the first part
+        self.queue_ms = 0.0  # from acceptance until a worker began, once there is a reply
         self._sent = start
         self._parts: deque[Part | Done | Failure] = deque()
         self._wake: asyncio.Future[None] | None = None  # of whoever is in `get`
 
     def put(self, reply: Reply) -> None:
         """Called by the listener. A job that was run again after a crash repeats chunks: each step passes once."""
+        if not isinstance(reply, Failure):
+            self.queue_ms, self.first = reply.queue_ms, self.first or time.perf_counter()
         if not isinstance(reply, Chunk):
             self.finished = True
             self._add(reply)
@@ -81,6 +87,7 @@ class Hub:
         listener: "redis.asyncio.Redis",
         queue_limit: int,
         drain_seconds: Callable[[int], int],
+        tally: Tally | None = None,
     ) -> None:
         self.id = secrets.token_hex(8)
         self.waiters: dict[str, Waiter] = {}
@@ -88,9 +95,11 @@ class Hub:
         self._listener = listener
         self._limit = queue_limit
         self._drain_seconds = drain_seconds
+        self._tally = tally or Tally()
         self._enqueue = client.register_script(script("enqueue"))
         self._revoke = client.register_script(script("revoke", out_of_memory=True))
         self._beat = client.register_script(script("beat", out_of_memory=True))
+        self._count = client.register_script(script("count", out_of_memory=True))
         self._outbox: list[tuple[Request, Record | None, asyncio.Future[object]]] = []
         self._sender: asyncio.Task[None] | None = None
         self._last = b"0"
@@ -171,8 +180,8 @@ class Hub:
     async def _send_batch(self, batch: list[tuple[Request, Record | None]]) -> list[object]:
         calls: list[Call] = []
         for request, record in batch:
-            names = [keys.JOBS]
-            args: list[int | str | bytes] = [self._limit, encode(request)]
+            names = [keys.JOBS, keys.TOTALS]
+            args: list[int | str | bytes] = [self._limit, encode(request), counters.REQUESTS.of(request.model)]
             if record is not None:
                 names.append(record.name)
                 args += [request.id, record.digest, record.plan, request.timeout_ms + record.kept_ms]
@@ -223,15 +232,38 @@ class Hub:
                 continue
             if (waiter := self.waiters.get(reply.id)) is not None:
                 waiter.put(reply)
+                if isinstance(reply, Done):
+                    model = waiter.request.model
+                    self._tally.add_all(counters.QUEUE_SECONDS.of(reply.queue_ms / 1e3, model))
 
     async def beat(self) -> None:
-        """Says that this API process is there; its streams are dropped when it is not."""
-        await self._beat(keys=[keys.alive(self.id)], args=[1, ALIVE_MS])
+        """Says that this API process is there, with what it has counted; its streams are dropped when it is not."""
+        names = [keys.alive(self.id), keys.APIS]
+        await self._beat(keys=names, args=[len(self.waiters), ALIVE_MS, self.id])
+        await send_async(self._count, self._tally, self.id)
+
+    async def totals(self) -> dict[str, int]:
+        """Everything that is counted, by the names of `counters`. Raises redis.RedisError."""
+        kept = await self._redis.hgetall(keys.TOTALS)
+        return {_bytes(name).decode(): int(amount) for name, amount in kept.items()}
+
+    async def apis(self) -> list[int]:
+        """How many requests wait for an answer at each API process that lives. Raises redis.RedisError."""
+        seconds, _ = await self._redis.time()
+        names = await self._redis.zrange(keys.APIS, seconds - SILENT_SECONDS, "+inf", byscore=True)
+        beats = (
+            await self._redis.mget([keys.alive(name.decode()) for name in names if isinstance(name, bytes)])
+            if names
+            else []
+        )
+        return [int(beat) for beat in beats if beat is not None]
 
     async def close(self) -> None:
         """Removes what this process has in Redis."""
         with contextlib.suppress(redis.RedisError, OSError):
-            await self._redis.delete(keys.alive(self.id), keys.replies(self.id))
+            await send_async(self._count, self._tally, self.id)
+            await self._redis.delete(keys.alive(self.id), keys.replies(self.id), keys.counted(self.id))
+            await self._redis.zrem(keys.APIS, self.id)
 
 
 def _bytes(field: bytes | str | None) -> bytes:

@@ -1,4 +1,4 @@
-"""The names of everything in Redis. All of it begins with `vssm:`; all but the first three expires by itself."""
+"""The names of everything in Redis. All of it begins with `vssm:` and expires by itself, but for those in LASTING."""
 
 import hashlib
 
@@ -6,6 +6,9 @@ JOBS = "vssm:jobs"  # stream of accepted, unanswered requests
 GROUP = "workers"  # its consumer group
 WORKERS = "vssm:workers"  # sorted set of worker ids by the time of their last heartbeat
 ASIDE = "vssm:aside"  # stream of the last jobs that were given up, for inspection
+TOTALS = "vssm:totals"  # hash of everything that is counted
+APIS = "vssm:apis"  # sorted set of API ids by the time of their last heartbeat
+LASTING = (JOBS, WORKERS, ASIDE, TOTALS, APIS)
 PROBE = "vssm:probe"  # written to see whether Redis has memory left
 BEAT = "vssm:worker:"  # + worker id: heartbeat
 
@@ -23,6 +26,11 @@ def replies(api: str) -> str:
 def alive(api: str) -> str:
     """Heartbeat of one API process."""
     return f"vssm:api:{api}"
+
+
+def counted(process: str) -> str:
+    """Number of the last portion of a process that was added to the totals."""
+    return f"vssm:counted:{process}"
 
 
 def cancel(job: str) -> str:

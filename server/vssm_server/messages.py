@@ -49,6 +49,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     timeout_ms: int
     idempotency: str | None  # name of the record that keeps the answer
     num_particles: int = 1  # latent paths of each sample through the prefix
+    request_id: str | None = None  # of the HTTP request, for the logs
+    traceparent: str | None = None  # its span, by W3C Trace Context
     max_passes: int | None = None  # of a model whose decoder reads earlier values; fewer than needed approximate
 
 
@@ -58,6 +60,7 @@ class Chunk(msgspec.Struct, frozen=True, tag_field="event", tag="chunk"):
     id: str
     position: int
     values: Array  # (num_samples, steps, size)
+    queue_ms: float = 0.0
 
 
 class Done(msgspec.Struct, frozen=True, tag_field="event", tag="done", kw_only=True):
@@ -132,21 +135,26 @@ class ModelInfo(msgspec.Struct, frozen=True):
     steps_a_pass: int | None = None  # of a model whose decoder reads earlier values: so many are sure
 
 
+class Device(msgspec.Struct, frozen=True):
+    """What a worker computes on."""
+
+    name: str  # as torch has it: cpu, cuda:0
+    kind: str
+    model: str
+    memory_bytes: int  # allocated now
+    memory_total_bytes: int
+
+
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
-    """A live worker: what it serves and what it has done so far."""
+    """A live worker: what it serves, what it does and on what."""
 
     worker: str
     models: dict[str, ModelInfo]
     failed: dict[str, str]  # name -> what is wrong with that checkpoint
     running: int
     ended: int  # jobs, whatever way
-    generated_steps: int
-    passes: int
-    rows: int
-    row_buckets: list[int]  # passes with at most ROW_BOUNDS[i] rows, not cumulative
-
-
-ROW_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
+    busy_seconds: float = 0.0  # in passes
+    device: Device | None = None
 
 
 class SessionHead(msgspec.Struct, frozen=True, kw_only=True):

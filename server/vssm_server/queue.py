@@ -6,7 +6,7 @@ job together, and only for the consumer that still owns it. So there is exactly 
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -14,9 +14,10 @@ import redis
 from redis.commands.core import Script
 from redis.exceptions import OutOfMemoryError
 
-from vssm_server import keys
+from vssm_server import counters, keys
 from vssm_server.connect import Call, entries, run_each, script
 from vssm_server.messages import Chunk, Done, Failure, Request, SessionHead, decode_head, decode_request, encode
+from vssm_server.tally import Tally
 
 MAX_DELIVERIES = 3
 LEASE_MS = 15_000
@@ -90,6 +91,7 @@ class Queue:
         self._emit = client.register_script(script("emit"))
         self._finish = client.register_script(script("finish"))
         self._fail = client.register_script(script("finish", out_of_memory=True))
+        self._count = client.register_script(script("count", out_of_memory=True))
         self._clock_offset = 0.0
 
     def open(self) -> list[Job]:
@@ -136,7 +138,8 @@ class Queue:
                 jobs.append(Job(entry, decode_request(payload), deliveries))
             except msgspec.MsgspecError as error:
                 log.error("a job cannot be read and is set aside: %s", error)
-                self._discard(keys=[keys.JOBS, keys.ASIDE], args=[keys.GROUP, entry, payload])
+                unread = counters.FINISHED.of("", counters.DISCARDED)
+                self._discard(keys=[keys.JOBS, keys.ASIDE, keys.TOTALS], args=[keys.GROUP, entry, payload, unread])
         return jobs
 
     def claim(self, count: int, suspects: int) -> list[Job]:
@@ -155,7 +158,7 @@ class Queue:
             ([keys.session(job.request.session_id or "")], [job.request.id, LEASE_MS if job.request.stream else 0])
             for job in jobs
         ]
-        answers = run_each(self._redis, self._load, calls)
+        answers = run_each(self._redis, [(self._load, call) for call in calls])
         return [
             Saved(decode_head(answer[0]), answer[1], answer[2]) if isinstance(answer, list) else _text(answer)
             for answer in answers
@@ -163,7 +166,7 @@ class Queue:
 
     def emit(self, chunks: Sequence[tuple[Job, Chunk]]) -> list[str]:
         """Sends parts of streams: 'sent', or why not: 'gone', 'cancelled', 'orphan', 'stale', 'full'."""
-        return self._each(self._emit, [self._emission(job, chunk) for job, chunk in chunks])
+        return self._each([(self._emit, self._emission(job, chunk)) for job, chunk in chunks])
 
     def _emission(self, job: Job, chunk: Chunk) -> Call:
         request = job.request
@@ -172,12 +175,19 @@ class Queue:
             names.append(keys.session(request.session_id))
         return names, [keys.GROUP, self.consumer, job.entry, encode(chunk), request.id, LEASE_MS]
 
-    def commit(self, ends: Sequence[End]) -> list[str]:
+    def commit(self, ends: Sequence[End], tally: Tally | None = None) -> list[str]:
         """Ends jobs well, each with its state, reply, answer to remember and removal at once.
 
-        'done', or why not: 'gone', 'late', 'cancelled', 'missing', 'stale', 'leased', 'full'.
+        'done', or why not: 'gone', 'late', 'cancelled', 'missing', 'stale', 'leased', 'full'. What `tally` has counted
+        goes along, before the replies: who has an answer finds the work for it among the totals.
         """
-        return self._each(self._finish, [self._ending(end) for end in ends])
+        calls = [(self._finish, self._ending(end)) for end in ends]
+        if tally is None or not ends or (portion := tally.portion(self.consumer)) is None:
+            return self._each(calls)
+        number, counting = portion
+        _, *answers = self._each([(self._count, counting), *calls])
+        tally.arrived(number)
+        return answers
 
     def fail(self, job: Job, failure: Failure | None, aside: bool = False) -> str:
         """Ends a job with an error or, if nobody waits, without a reply, also when Redis has no room: 'done' or 'gone'.
@@ -185,13 +195,13 @@ class Queue:
         A request that was set aside would kill again, so its failure is what a retry is answered with.
         """
         end = End(job, failure, answer=failure if aside else None)
-        return self._each(self._fail, [self._ending(end, aside)])[0]
+        return self._each([(self._fail, self._ending(end, aside))])[0]
 
-    def _each(self, run: Script, calls: Sequence[Call]) -> list[str]:
-        answers = [_text(answer) for answer in run_each(self._redis, run, calls)]
+    def _each(self, calls: Sequence[tuple[Script, Call]]) -> list[str]:
+        answers = [_text(answer) for answer in run_each(self._redis, calls)]
         for place, call in enumerate(calls if len(calls) > 1 else []):
             if answers[place] == "full":  # together they may have been too much for Redis' buffers: once more, alone
-                answers[place] = _text(run_each(self._redis, run, [call])[0])
+                answers[place] = _text(run_each(self._redis, [call])[0])
         return answers
 
     def _ending(self, end: End, aside: bool = False) -> Call:
@@ -203,6 +213,7 @@ class Queue:
             keys.ASIDE,
             "" if request.session_id is None else keys.session(request.session_id),
             request.idempotency or "",
+            keys.TOTALS,
         ]
         deadline = job.deadline_ms if isinstance(end.reply, Done) else 0
         saved: tuple[bytes, bytes, bytes, int] = (b"", b"", b"", 0)
@@ -218,8 +229,17 @@ class Queue:
             deadline,
             *saved,
             b"" if end.answer is None else encode(end.answer),
+            *_counted(end),
         ]
         return names, args
+
+
+def _counted(end: End) -> Iterator[str]:
+    """The totals that grow by one with this end."""
+    outcome = counters.DONE if isinstance(end.reply, Done) else counters.FAILED if end.reply else counters.LEFT
+    yield counters.FINISHED.of(end.job.request.model, outcome)
+    if end.commit is not None:
+        yield counters.SESSIONS.of(counters.RESUMED if end.job.request.resume else counters.CREATED)
 
 
 def _text(answer: object) -> str:

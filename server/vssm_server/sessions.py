@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import redis.asyncio
 
-from vssm_server import keys
+from vssm_server import counters, keys
 from vssm_server.connect import script
 from vssm_server.errors import Problem
 from vssm_server.messages import SessionHead, decode_head
@@ -37,12 +37,17 @@ def missing(session_id: str) -> Problem:
     return Problem("session_not_found", message, "session_id")
 
 
+def _event(name: str) -> str:
+    return counters.SESSIONS.of(name)
+
+
 class Sessions:
     """The sessions in Redis: one hash each, with a time to live."""
 
     def __init__(self, client: "redis.asyncio.Redis") -> None:
         self._redis = client
         self._fork = client.register_script(script("fork"))
+        self._delete = client.register_script(script("delete", out_of_memory=True))
 
     async def get(self, session_id: str) -> Session:
         """Raises Problem(session_not_found)."""
@@ -66,8 +71,8 @@ class Sessions:
         Raises Problem(session_not_found).
         """
         source, copy = await self._find(session_id), new_id()
-        names = [self._key(session_id), keys.session(copy)]
-        args: list[int | str | bytes] = [ttl_ms or (source.head.ttl_ms if source else 0), copy]
+        names = [self._key(session_id), keys.session(copy), keys.TOTALS]
+        args: list[int | str | bytes] = [ttl_ms or (source.head.ttl_ms if source else 0), copy, _event(counters.FORKED)]
         if record is not None:
             names.append(record.name)
             args += [record.digest, record.kept_ms]
@@ -78,7 +83,8 @@ class Sessions:
 
     async def delete(self, session_id: str) -> None:
         """Raises Problem(session_not_found)."""
-        if not await self._redis.delete(self._key(session_id)):
+        names = [self._key(session_id), keys.TOTALS]
+        if not await self._delete(keys=names, args=[_event(counters.DELETED)]):
             raise missing(session_id)
 
     def _key(self, session_id: str) -> str:

@@ -41,7 +41,7 @@ class Task:
         self._passes = np.zeros(request.num_samples, np.int64)
         self._observed = 0
         self._generated = 0
-        self._queue_ms = queue_ms
+        self.queue_ms = queue_ms
         self._started = time.perf_counter()
 
     @property
@@ -124,7 +124,7 @@ class Task:
         if not self.job.request.stream or self.job.request.idempotency is not None:
             self.values.append(advance.values)
         if self.job.request.stream:
-            return Chunk(self.job.request.id, self.state.position, Array.pack(advance.values))
+            return Chunk(self.job.request.id, self.state.position, Array.pack(advance.values), self.queue_ms)
         return None
 
     def _take_observed(self, steps: int, advance: Advance) -> None:
@@ -149,7 +149,7 @@ class Task:
             seed=self.state.seed,
             position=self.state.position,
             values=Array.pack(self._all_values()) if self.values else None,
-            queue_ms=self._queue_ms,
+            queue_ms=self.queue_ms,
             generate_ms=(time.perf_counter() - self._started) * 1e3,
             passes=self._passes_made(),
         )

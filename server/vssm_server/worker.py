@@ -13,11 +13,13 @@ from collections.abc import Sequence
 import redis
 
 from vssm import State, StateError
+from vssm_server import device
 from vssm_server.catalog import Catalog
 from vssm_server.engine import Engine, Step
 from vssm_server.errors import STORAGE_FULL, Problem
 from vssm_server.heartbeat import Pulse
-from vssm_server.messages import Failure, Heartbeat
+from vssm_server.journal import Journal
+from vssm_server.messages import Done, Failure, Heartbeat
 from vssm_server.queue import MAX_DELIVERIES, Job, Queue, Saved
 from vssm_server.task import Task
 
@@ -33,17 +35,24 @@ class Worker:
     """One process, one device."""
 
     def __init__(
-        self, client: redis.Redis, queue: Queue, engine: Engine, catalog: Catalog, stall_seconds: float
+        self,
+        client: redis.Redis,
+        queue: Queue,
+        engine: Engine,
+        catalog: Catalog,
+        journal: Journal,
+        stall_seconds: float,
     ) -> None:
         self.stopping = False
         self.queue = queue
         self.engine = engine
         self.catalog = catalog
+        self.journal = journal
         self.waiting: list[Job] = []
         self.tasks: list[Task] = []
         self._ended = 0
         self._next_claim = 0.0
-        self._pulse = Pulse(client, self.report, stall_seconds)
+        self._pulse = Pulse(client, self.report, engine.tally, stall_seconds)
 
     def run(self) -> None:
         """Until told to stop and done: take a batch, load states, run, commit."""
@@ -64,6 +73,7 @@ class Worker:
         with contextlib.suppress(redis.RedisError):
             self.queue.close()
         self._pulse.stop()
+        self.journal.close()
 
     def take(self) -> None:
         """New jobs, those of dead workers, those it holds without knowing. Waits only when there is nothing to do."""
@@ -97,6 +107,7 @@ class Worker:
         for job in ready:
             try:
                 self.tasks.append(self.begin(job, saved.get(job.entry)))
+                self.journal.begun(self.tasks[-1])
             except Problem as problem:
                 self.fail(job, problem)
 
@@ -130,6 +141,7 @@ class Worker:
     def keep(self, steps: Sequence[Step]) -> None:
         """What a pass made for its tasks: kept, sent on if they stream; a problem ends the job."""
         chunks = []
+        self.journal.passed(steps)
         for step in steps:
             job = step.task.job
             if isinstance(step.outcome, Problem):
@@ -147,17 +159,20 @@ class Worker:
     def commit(self, tasks: Sequence[Task]) -> None:
         """State, reply and the end of each job, at once. A session that moved on meanwhile is continued from there."""
         ends = [task.end() for task in tasks]
-        for task, answer in zip(tasks, self.queue.commit(ends), strict=True):
-            if answer in ("stale", "leased") and not task.job.request.stream:
-                self._forget(task.job)
-                self.waiting.append(task.job)
+        for end, answer in zip(ends, self.queue.commit(ends, self.engine.tally), strict=True):
+            if answer in ("stale", "leased") and not end.job.request.stream:
+                self._forget(end.job)
+                self.waiting.append(end.job)
             else:
-                self.give_way(task.job, answer)
+                self.give_way(end.job, answer, end.reply)
 
-    def give_way(self, job: Job, answer: str) -> None:
-        """After what Redis said of a job: forget it if it is ended or another's, else end it."""
-        if answer in ("done", "gone"):
-            self._ended += answer == "done"
+    def give_way(self, job: Job, answer: str, reply: Done | Failure | None = None) -> None:
+        """After what Redis said of a job: forget it if it is ended, with this reply, or another's; else end it."""
+        if answer == "done":
+            self._ended += 1
+            self.journal.ended(job, reply)
+            self._forget(job)
+        elif answer == "gone":
             self._forget(job)
         elif answer == "cancelled":
             self.end(job, None)
@@ -173,27 +188,26 @@ class Worker:
 
     def end(self, job: Job, failure: Failure | None) -> None:
         """Ends a job without a result."""
-        self.give_way(job, self.queue.fail(job, failure, aside=job.deliveries > MAX_DELIVERIES))
+        answer = self.queue.fail(job, failure, aside=job.deliveries > MAX_DELIVERIES)
+        self.give_way(job, answer, failure)
 
     def report(self) -> Heartbeat:
         """What this worker is and has done."""
-        counters = self.engine.counters
         return Heartbeat(
             worker=self.queue.consumer,
             models=self.catalog.infos,
             failed=self.catalog.failed,
             running=len(self.tasks),
             ended=self._ended,
-            generated_steps=counters.generated_steps,
-            passes=counters.passes,
-            rows=counters.rows,
-            row_buckets=list(counters.row_buckets),
+            busy_seconds=self._pulse.busy_seconds,
+            device=device.look(self.catalog.device),
         )
 
     def _open(self) -> None:
         """Begins, or begins again: waits for Redis, then reads back the jobs this worker still owns."""
         pause = FIRST_PAUSE_SECONDS
-        self.tasks, self.waiting = [], []
+        for job in self._jobs():
+            self._forget(job)
         while not self.stopping:
             try:
                 self._pulse.beat()
@@ -210,6 +224,7 @@ class Worker:
         return self.waiting + [task.job for task in self.tasks]
 
     def _forget(self, job: Job) -> None:
+        self.journal.lost(job)
         self.tasks = [task for task in self.tasks if task.job is not job]
         self.waiting = [other for other in self.waiting if other is not job]
 

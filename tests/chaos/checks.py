@@ -61,15 +61,12 @@ def _leaks(client: "redis.Redis", ledger: Ledger, urls: list[str], workers: int)
     if (consumers := len(client.xinfo_consumers(keys.JOBS, keys.GROUP))) != workers:
         found.append(f"{consumers} consumers of {workers} workers")
     names = [name.decode() for name in client.scan_iter(count=1000) if isinstance(name, bytes)]
-    found += [f"{name} never expires" for name in names if client.pttl(name) == -1 and name not in _LASTING]
+    found += [f"{name} never expires" for name in names if client.pttl(name) == -1 and name not in keys.LASTING]
     kept = {name for name in names if name.startswith(keys.session(""))}
     known = {keys.session(story.session) for story in ledger.stories if story.session is not None}
     found += [f"{name} is nobody's" for name in kept - known] + [f"{name} is gone" for name in known - kept]
     found += _busy(urls)
     return found
-
-
-_LASTING = {keys.JOBS, keys.WORKERS, keys.ASIDE}
 
 
 def _busy(urls: list[str]) -> list[str]:

@@ -17,10 +17,11 @@ def test_every_type_of_the_server_has_its_class() -> None:
 
 
 def test_fields_and_unknown_errors() -> None:
-    body = b'{"error": {"type": "queue_full", "message": "m", "param": "p", "code": 429}}'
+    body = b'{"error": {"type": "queue_full", "message": "m", "param": "p", "code": 429, "request_id": "r"}}'
     error = error_of(429, body, "3")
     assert type(error) is errors.QueueFullError
     assert (error.status, error.type, error.message, error.param, error.retry_after) == (429, "queue_full", "m", "p", 3)
+    assert error.request_id == "r"
     newer = error_of(409, body.replace(b"queue_full", b"newer").replace(b"429", b"409"))
     assert (type(newer), newer.type) == (errors.ConflictError, "newer")
     assert type(error_of(418, b"")) is errors.ServerError

@@ -72,7 +72,8 @@ def check(serve: Serve, response: httpx.Response, code: int, kind: str, param: s
     """The documented body; and the next request is answered."""
     assert response.status_code == code, response.text
     error = response.json()["error"]
-    assert set(error) == {"type", "message", "param", "code"}
+    assert set(error) == {"type", "message", "param", "code", "request_id"}
+    assert error["request_id"] == response.headers["X-Request-ID"]
     assert (error["type"], error["param"], error["code"]) == (kind, param, code)
     assert serve.client.get("/livez").status_code == 200
     message: str = error["message"]

@@ -213,7 +213,8 @@ def check(response: httpx.Response, status: int, code: str, param: str | None) -
     """OpenAI's body."""
     assert response.status_code == status, response.text
     error = response.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"}
+    assert set(error) == {"message", "type", "param", "code", "request_id"}
+    assert error["request_id"] == response.headers["X-Request-ID"]
     assert (error["code"], error["param"]) == (code, param)
     assert error["type"] == ("server_error" if status >= 500 else "invalid_request_error")
     message: str = error["message"]
@@ -255,7 +256,7 @@ def test_neutral_values_change_nothing(serve: Serve, path: str, body: dict[str, 
 def test_other_errors_too(serve: Serve, method: str, path: str, content: bytes, status: int, code: str) -> None:
     headers = {"Content-Type": "application/json"}
     check(serve.client.request(method, path, content=content, headers=headers), status, code, None)
-    assert set(serve.client.get("/nothing").json()["error"]) == {"type", "message", "param", "code"}
+    assert set(serve.client.get("/nothing").json()["error"]) == {"type", "message", "param", "code", "request_id"}
 
 
 def test_errors_are_of_the_package_s_classes(client: openai.OpenAI) -> None:

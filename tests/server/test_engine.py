@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from vssm_server import counters
 from vssm_server.engine import Engine
 from vssm_server.errors import Problem
 from vssm_server.messages import Array, Done, Request
@@ -255,5 +256,8 @@ def test_rows_are_counted() -> None:
     model = build("pixels")
     engine = Engine(256, 1000)
     run(engine, [task(model, 1, 3, 5), task(model, 2, 2, 5)])
-    assert (engine.counters.passes, engine.counters.rows, engine.counters.generated_steps) == (1, 5, 25)
-    assert engine.counters.row_buckets[3] == 1  # 5 rows: at most 8
+    model_name = task(model, 1, 1, 1).job.request.model
+    assert engine.tally.of(counters.STEPS.of(model_name)) == 25
+    expected = {f"vssm_batch_rows\t{model_name}\t3": 1, f"vssm_batch_rows\t{model_name}\tsum": 5_000_000}  # at most 8
+    assert dict(counters.BATCH_ROWS.of(5, model_name)) == expected
+    assert {total: engine.tally.of(total) for total in expected} == expected

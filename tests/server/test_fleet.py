@@ -6,9 +6,7 @@ from vssm_server.messages import Heartbeat
 
 
 def heartbeat(name: str, ended: int) -> Heartbeat:
-    return Heartbeat(
-        worker=name, models={}, failed={}, running=0, ended=ended, generated_steps=0, passes=0, rows=0, row_buckets=[]
-    )
+    return Heartbeat(worker=name, models={}, failed={}, running=0, ended=ended)
 
 
 @pytest.fixture

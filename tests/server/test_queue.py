@@ -33,7 +33,8 @@ REQUEST = Request(
 
 def add(client: redis.Redis, limit: int = 100, **changes: str | int) -> bool:
     request = msgspec.structs.replace(REQUEST, **changes)
-    answer: bytes = client.register_script(script("enqueue"))(keys=[keys.JOBS], args=[limit, encode(request)])
+    args: list[int | str | bytes] = [limit, encode(request), "requests"]
+    answer: bytes = client.register_script(script("enqueue"))(keys=[keys.JOBS, keys.TOTALS], args=args)
     return answer == b"accepted"
 
 
@@ -209,8 +210,8 @@ KEYED = msgspec.structs.replace(REQUEST, idempotency=RECORD)
 
 
 def add_keyed(client: redis.Redis, request: Request = KEYED) -> bytes:
-    args: list[int | str | bytes] = [10, encode(request), request.id, b"digest", b"plan", 60_000]
-    answer: bytes = client.register_script(script("enqueue"))(keys=[keys.JOBS, RECORD], args=args)
+    args: list[int | str | bytes] = [10, encode(request), "requests", request.id, b"digest", b"plan", 60_000]
+    answer: bytes = client.register_script(script("enqueue"))(keys=[keys.JOBS, keys.TOTALS, RECORD], args=args)
     return answer
 
 

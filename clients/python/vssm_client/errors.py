@@ -60,12 +60,22 @@ class AnswerError(ClientError):
 class ServerError(ClientError):
     """An error reply. `type` is stable, `message` is for people, `param` the field it is about.
 
-    `status` is that of HTTP, `retry_after` the seconds that the server asks to wait.
+    `status` is that of HTTP, `retry_after` the seconds that the server asks to wait, `request_id` what its log calls
+    the request.
     """
 
-    def __init__(self, status: int, type: str, message: str, param: str | None, retry_after: float | None) -> None:
+    def __init__(
+        self,
+        status: int,
+        type: str,
+        message: str,
+        param: str | None,
+        retry_after: float | None,
+        request_id: str | None = None,
+    ) -> None:
         super().__init__(f"{message} ({type}, HTTP {status})")
         self.status, self.type, self.message, self.param, self.retry_after = status, type, message, param, retry_after
+        self.request_id = request_id
 
 
 class InvalidError(ServerError):

@@ -31,6 +31,7 @@ class _Body(BaseModel):
     message: str
     param: str | None = None
     code: int
+    request_id: str | None = None
 
 
 class _Envelope(BaseModel):
@@ -45,7 +46,7 @@ def error_of(status: int, content: bytes, retry_after: str | None = None) -> Ser
         text = " ".join(content.decode(errors="replace").split())[:_SHOWN]
         body = _Body(type="unknown", message=f"not an answer of a VSSM server (HTTP {status}): {text}", code=status)
     kind = BY_TYPE.get(body.type) or BY_STATUS.get(body.code, ServerError)
-    return kind(body.code, body.type, body.message, body.param, seconds_of(retry_after))
+    return kind(body.code, body.type, body.message, body.param, seconds_of(retry_after), body.request_id)
 
 
 def seconds_of(retry_after: str | None) -> float | None:
@@ -99,7 +100,7 @@ def as_png(response: httpx.Response) -> Png:
 
 def _head(response: httpx.Response) -> tuple[str, int, str | None]:
     headers = response.headers
-    return headers.get("x-request-id", ""), int(headers.get("x-vssm-seed", "")), headers.get("x-vssm-session")
+    return headers.get("x-vssm-id", ""), int(headers.get("x-vssm-seed", "")), headers.get("x-vssm-session")
 
 
 @contextmanager

@@ -46,6 +46,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(health.router)
     health.mount_assets(app)
     playground.mount(app)
-    problems.install(app, api.metrics)
+    problems.install(app, api.tally)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     return app

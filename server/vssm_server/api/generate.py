@@ -45,7 +45,8 @@ async def generate(request: Request) -> Response:
     if asked.stream:
         return await _stream(request, started)
     [done] = await run.whole([started], request.receive)
-    return Response(_whole(started, done, media_type), media_type=media_type, headers=started.headers)
+    content = _whole(started, done, media_type)
+    return Response(content, media_type=media_type, headers=run.headers([started], [done]))
 
 
 def _whole(started: run.Run, done: Done, media_type: str) -> bytes:
@@ -60,6 +61,6 @@ def _whole(started: run.Run, done: Done, media_type: str) -> bytes:
 
 async def _stream(request: Request, started: run.Run) -> Response:
     def encoded(first: Part | Done | None) -> AsyncIterator[bytes]:
-        return events(started.plan, started.waiter, first, started.began)
+        return events(started.plan, started.waiter, first, started.began, started.failed)
 
     return await run.stream([started], request.receive, started.waiter.get, encoded)

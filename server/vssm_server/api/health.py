@@ -9,9 +9,10 @@ from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from vssm_server.api.documented import errors
+from vssm_server.api.metrics import scrape
 from vssm_server.api.problems import answer
 from vssm_server.api.state import Api, api_of
 from vssm_server.errors import REDIS_AWAY, Problem
@@ -43,8 +44,8 @@ async def readyz(api: Shared) -> Any:
 
 @router.get("/metrics", tags=["health"], summary="Prometheus metrics", response_class=Response)
 async def metrics(api: Shared) -> Response:
-    """Of this process and of all workers."""
-    return Response(generate_latest(api.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    """Of the whole service, whichever API process answers: scrape one address, not every process."""
+    return Response(await scrape(api.hub, api.fleet), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/docs", include_in_schema=False)

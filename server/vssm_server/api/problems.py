@@ -4,7 +4,6 @@ import difflib
 import logging
 from collections.abc import Iterable
 
-import msgspec
 import orjson
 import redis
 from fastapi import FastAPI, Request, Response
@@ -13,10 +12,11 @@ from redis.exceptions import OutOfMemoryError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from vssm_server.api.metrics import Metrics
 from vssm_server.api.openai import errors as openai
 from vssm_server.api.stream import ClientLeft
+from vssm_server.counters import FAILURES
 from vssm_server.errors import REDIS_AWAY, STATUS, STORAGE_FULL, Problem
+from vssm_server.tally import Tally
 
 CLIENT_LEFT = 499  # nobody sees it
 
@@ -27,15 +27,14 @@ def answer(problem: Problem, path: str = "/") -> Response:
     """The HTTP response for a problem with a request to `path`."""
     if openai.covers(path):
         return openai.answer(problem, path)
-    body = orjson.dumps({"error": msgspec.to_builtins(problem.body)})
-    return Response(body, problem.body.code, problem.headers, "application/json")
+    return Response(orjson.dumps(problem.as_json()), problem.body.code, problem.headers, "application/json")
 
 
-def install(app: FastAPI, metrics: Metrics) -> None:
+def install(app: FastAPI, tally: Tally) -> None:
     """Registers the handlers and counts what they answer."""
 
     def respond(problem: Problem, request: Request) -> Response:
-        metrics.failures.labels(problem.body.type).inc()
+        tally.add(FAILURES.of(problem.body.type))
         return answer(problem, request.url.path)
 
     async def on_problem(request: Request, error: Exception) -> Response:

@@ -4,13 +4,15 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
+import msgspec
 from fastapi import Request, Response
 from starlette.types import Receive
 
-from vssm_server.api import once
+from vssm_server import counters
+from vssm_server.api import access, once
 from vssm_server.api.plan import Plan, make_plan
 from vssm_server.api.schema import GenerateRequest
 from vssm_server.api.state import Api
@@ -37,21 +39,36 @@ class Run:
         """Since the request came."""
         return (time.perf_counter() - self.began) * 1e3
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """Of the answer."""
-        request = self.plan.request
-        headers = {"X-Request-Id": request.id, "X-Vssm-Seed": str(request.seed)}
-        if request.session_id is not None:
-            headers["X-Vssm-Session"] = request.session_id
-        return headers | ({once.REPLAYED: "true"} if self.replayed else {})
+    def failed(self, problem: Problem) -> None:
+        """Counts an error that is answered within a stream."""
+        self.api.tally.add(counters.FAILURES.of(problem.body.type))
 
     async def finish(self) -> None:
         """Nobody waits any more: if the work is not done, it is cancelled."""
-        metrics = self.api.metrics
-        metrics.active.dec()
-        metrics.seconds.labels(self.plan.info.name).observe(time.perf_counter() - self.began)
+        seconds, model, first = time.perf_counter() - self.began, self.plan.info.name, self.waiter.first
+        self.api.tally.add_all(counters.REQUEST_SECONDS.of(seconds, model))
+        if self.plan.request.stream and first is not None:
+            self.api.tally.add_all(counters.FIRST_CHUNK_SECONDS.of(first - self.began, model))
         await self.api.hub.release(self.waiter)
+
+
+def headers(runs: Sequence[Run], dones: Sequence[Done]) -> dict[str, str]:
+    """Of the answer that has all results; they were made at the same time."""
+    total = runs[0].elapsed_ms
+    if runs[0].replayed:  # the others are of the earlier request
+        return _headers(runs[0], {"total": total})
+    queue, generate = max(done.queue_ms for done in dones), max(done.generate_ms for done in dones)
+    return _headers(runs[0], {"queue": queue, "generate": generate, "total": total})
+
+
+def _headers(run: Run, timings: dict[str, float]) -> dict[str, str]:
+    request = run.plan.request
+    headers = {"X-Vssm-Id": request.id, "X-Vssm-Seed": str(request.seed)}
+    if timings:
+        headers["Server-Timing"] = ", ".join(f"{name};dur={ms:.3f}" for name, ms in timings.items())
+    if request.session_id is not None:
+        headers["X-Vssm-Session"] = request.session_id
+    return headers | ({once.REPLAYED: "true"} if run.replayed else {})
 
 
 async def plan_of(asked: GenerateRequest, api: Api, ticket: once.Ticket | None) -> Plan:
@@ -61,7 +78,12 @@ async def plan_of(asked: GenerateRequest, api: Api, ticket: once.Ticket | None) 
     info = api.fleet.model(session.head.model if session else asked.model)
     if session and asked.model not in (None, session.head.model):
         info = api.fleet.models.get(session.head.model, info)
-    return make_plan(asked, info, session, api.settings, api.hub.id, ticket.name if ticket else None)
+    plan = make_plan(asked, info, session, api.settings, api.hub.id, ticket.name if ticket else None)
+    exchange = access.current()
+    if exchange is None:
+        return plan
+    marks = {"request_id": exchange.id, "traceparent": exchange.traceparent}
+    return replace(plan, request=msgspec.structs.replace(plan.request, **marks))
 
 
 async def start(
@@ -69,8 +91,10 @@ async def start(
 ) -> Run:
     """Sends a plan to the workers, or finds what became of it. Raises Problem and ClientLeft."""
     accepted, waiter, replayed = await _accept(request, api, ticket, plan)
-    api.metrics.requests.labels(accepted.info.name).inc()
-    api.metrics.active.inc()
+    if replayed:
+        api.tally.add(counters.REPLAYED.of(accepted.info.name))
+    if (exchange := access.current()) is not None:
+        exchange.model = accepted.info.name
     return Run(api, accepted, waiter, replayed, began)
 
 
@@ -124,16 +148,16 @@ async def stream(
         await _close(runs, isinstance(error, ClientLeft))
         raise
     run = runs[0]
-    run.api.metrics.first_chunk_seconds.labels(run.plan.info.name).observe(time.perf_counter() - run.began)
+    timings = {} if first is None else {"queue": run.waiter.queue_ms, "first-chunk": run.elapsed_ms}
 
     async def closed(left: bool) -> None:
         await _close(runs, left)
 
-    return EventStream(with_pings(events(first)), closed, run.headers)
+    return EventStream(with_pings(events(first)), closed, _headers(run, timings))
 
 
 async def _close(runs: Sequence[Run], left: bool) -> None:
     if left:
-        runs[0].api.metrics.cancelled.inc()
+        runs[0].api.tally.add(counters.CANCELLED.of())
     for run in runs:
         await run.finish()

@@ -226,6 +226,7 @@ class ErrorBody(BaseModel):
     message: str = Field(description="In words.")
     param: str | None = Field(description="The field it is about.")
     code: int = Field(description="The HTTP status.")
+    request_id: str | None = Field(description="As in the header X-Request-ID, and in the server's log.")
 
 
 class ErrorResponse(BaseModel):

@@ -9,6 +9,8 @@ from types import FrameType
 
 import uvicorn
 
+from vssm_server import tracing
+from vssm_server.api.access import Access
 from vssm_server.api.app import create_app
 from vssm_server.api.state import Api
 from vssm_server.settings import Settings
@@ -44,8 +46,9 @@ class Server(uvicorn.Server):
 def run_api(settings: Settings, listening: socket.socket) -> None:
     """Serves on the socket until it is told to end."""
     app = create_app(settings)
+    traces = tracing.start("api", app.state.api.hub.id)
     config = uvicorn.Config(
-        app,
+        Access(app, traces),
         log_config=None,
         log_level=settings.log_level,
         access_log=False,
@@ -56,3 +59,5 @@ def run_api(settings: Settings, listening: socket.socket) -> None:
     server = Server(config, app.state.api)
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listening])
+    if traces is not None:
+        traces.close()

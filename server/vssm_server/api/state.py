@@ -1,4 +1,4 @@
-"""What the routes share: settings, Redis, the workers' news, the hub and the metrics."""
+"""What the routes share: settings, Redis, the workers' news, the hub and what is counted."""
 
 import asyncio
 import contextlib
@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 
 from fastapi import Request
 
-from vssm_server.api.metrics import Metrics
 from vssm_server.connect import ANSWER_SECONDS, PROMPT_SECONDS, connect_async
 from vssm_server.errors import Problem
 from vssm_server.fleet import Fleet
 from vssm_server.hub import Hub
 from vssm_server.sessions import Sessions
 from vssm_server.settings import Settings
+from vssm_server.tally import Tally
 
 
 class Api:
@@ -24,9 +24,9 @@ class Api:
         self.redis = connect_async(settings.redis_url, PROMPT_SECONDS)
         self.listener = connect_async(settings.redis_url, ANSWER_SECONDS)
         self.fleet = Fleet(self.redis, settings.default_model)
-        self.hub = Hub(self.redis, self.listener, settings.queue_limit, self.fleet.drain_seconds)
+        self.tally = Tally()
+        self.hub = Hub(self.redis, self.listener, settings.queue_limit, self.fleet.drain_seconds, self.tally)
         self.sessions = Sessions(self.redis)
-        self.metrics = Metrics(self.fleet)
         self.draining = False
 
     @contextlib.asynccontextmanager

@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
-import msgspec
 import numpy as np
 from fastapi import Response
 from starlette.types import Receive, Scope, Send
@@ -110,7 +109,9 @@ async def with_pings(parts: AsyncIterator[bytes], seconds: float = PING_SECONDS)
             upcoming.cancel()
 
 
-async def events(plan: Plan, waiter: Waiter, first: Part | Done | None, began: float) -> AsyncIterator[bytes]:
+async def events(
+    plan: Plan, waiter: Waiter, first: Part | Done | None, began: float, failed: Callable[[Problem], None]
+) -> AsyncIterator[bytes]:
     """The events of one request; `first` is its first part if that is here already."""
     texts = _Texts(plan)
     try:
@@ -120,7 +121,8 @@ async def events(plan: Plan, waiter: Waiter, first: Part | Done | None, began: f
             part = await waiter.get()
         yield event("done", dumps(head(plan, part, (time.perf_counter() - began) * 1e3)))
     except Problem as problem:
-        yield event("error", dumps({"error": msgspec.to_builtins(problem.body)}))
+        failed(problem)
+        yield event("error", dumps(problem.as_json()))
 
 
 def _chunk(part: Part, texts: "_Texts", plan: Plan) -> bytes:

@@ -1,7 +1,7 @@
--- KEYS jobs, replies, cancel mark, set-aside stream, session, idempotency record ('' for none)
+-- KEYS jobs, replies, cancel mark, set-aside stream, session, idempotency record ('' for none), totals
 -- ARGV group, consumer, entry, reply ('' for none), job, set aside (0/1),
 --      deadline ms (0: the reply is no success), expected version ('' to only release, '0' for a new session), head, state, ttl ms,
---      answer to remember ('' forgets the idempotency record: nothing was done, a retry may run)
+--      answer to remember ('' forgets the idempotency record: nothing was done, a retry may run), totals that grow by 1 ...
 -- Commits the session, replies, and ends the job, all or nothing:
 -- 'done', or what stopped it: 'gone' (not ours any more), 'late', 'cancelled', 'missing', 'stale' (version moved), 'leased'.
 local owner = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)[1]
@@ -40,4 +40,5 @@ end
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[3])
 redis.call('XDEL', KEYS[1], ARGV[3])
 redis.call('DEL', KEYS[3])
+for i = 13, #ARGV do redis.call('HINCRBY', KEYS[7], ARGV[i], 1) end
 return 'done'

@@ -93,6 +93,7 @@ class ErrorBody(BaseModel):
     type: Literal["invalid_request_error", "rate_limit_error", "server_error"]
     param: str | None
     code: str = Field(description="This server's stable error type.")
+    request_id: str | None = Field(description="Beyond OpenAI's: as in the header X-Request-ID.")
 
 
 class Error(BaseModel):

@@ -12,6 +12,7 @@ import re
 import orjson
 from fastapi import Response
 
+from vssm_server import request_id
 from vssm_server.errors import Problem
 
 PREFIX = "/v1/"
@@ -48,7 +49,8 @@ def body(problem: Problem, path: str) -> dict[str, dict[str, str | None]]:
     if inner.type == "invalid_value" and param in _PARAMS.get(path, {}):
         message = _renamed(message, _WORDS[path])
         param = _PARAMS[path][param or ""]
-    return {"error": {"message": message, "type": _class(status(problem)), "param": param, "code": inner.type}}
+    error = {"message": message, "type": _class(status(problem)), "param": param, "code": inner.type}
+    return {"error": {**error, "request_id": request_id.current()}}
 
 
 def _renamed(message: str, words: dict[str, str]) -> str:

@@ -57,7 +57,8 @@ async def generate_images(request: Request) -> Response:
     factor = factor_of(asked.size, _image(plan), count)
     pixels = render.pixels_of(plan, done)
     pictures = await asyncio.to_thread(lambda: [_base64_png(one, factor) for one in pixels])
-    return Response(render.dumps(_answer(plan, pictures, factor)), media_type=render.JSON, headers=started.headers)
+    content = render.dumps(_answer(plan, pictures, factor))
+    return Response(content, media_type=render.JSON, headers=run.headers([started], [done]))
 
 
 def _image(plan: Plan) -> Image:

@@ -31,6 +31,10 @@ class Parts:
             self._at += 1
         return run, part
 
+    def failed(self, problem: Problem) -> None:
+        """What ended the stream is an error answered."""
+        self._runs[0].failed(problem)
+
     def skip(self) -> None:
         """Nothing more is wanted of the present run."""
         self._at += 1
@@ -50,6 +54,7 @@ async def events(
             if not isinstance(part, Done) and choices.stopped(run):
                 parts.skip()
     except Problem as problem:
+        parts.failed(problem)
         yield _data(dict(errors.body(problem, errors.COMPLETIONS)))
         return
     if usage:
