@@ -60,6 +60,8 @@ export class ServerError extends ClientError {
   readonly status: number;
   /** Seconds that the server asks to wait, where it does. */
   readonly retryAfter: number | null;
+  /** What the server's log calls the request. */
+  readonly requestId: string | null;
   override readonly passing: boolean;
 
   /** @internal */
@@ -69,6 +71,7 @@ export class ServerError extends ClientError {
     this.param = body.param;
     this.status = body.code;
     this.retryAfter = retryAfter;
+    this.requestId = body.request_id;
     this.passing = passing;
   }
 }
@@ -120,8 +123,8 @@ const KINDS: readonly (readonly [readonly number[], typeof ServerError])[] = [
 
 /** The error for a body; one that is none has the type "unknown". */
 export function errorOf(status: number, text: string, retryAfter: string | null = null): ServerError {
-  const unknown = { type: "unknown", message: `not an error of this server: ${text.slice(0, 200)}`, param: null };
-  const body = bodyOf(text) ?? { ...unknown, code: status };
+  const unknown = { type: "unknown", message: `not an error of this server: ${text.slice(0, 200)}` };
+  const body = bodyOf(text) ?? { ...unknown, param: null, request_id: null, code: status };
   const kind = KINDS.find(([codes]) => codes.includes(body.code))?.[1] ?? ServerError;
   const passing = kind === UnavailableError && !LASTING.includes(body.type);
   return new kind(body, secondsOf(retryAfter), passing);
@@ -137,9 +140,9 @@ export function secondsOf(retryAfter: string | null): number | null {
 
 function bodyOf(text: string): ErrorBody | null {
   try {
-    const { type, message, param = null, code } = JSON.parse(text).error;
+    const { type, message, param = null, request_id = null, code } = JSON.parse(text).error;
     const right = typeof type === "string" && typeof message === "string" && typeof code === "number";
-    return right ? { type, message, param, code } : null;
+    return right ? { type, message, param, request_id, code } : null;
   } catch {
     return null;
   }

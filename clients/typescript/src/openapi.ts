@@ -237,7 +237,7 @@ export interface paths {
         };
         /**
          * Prometheus metrics
-         * @description Of this process and of all workers.
+         * @description Of the whole service, whichever API process answers: scrape one address, not every process.
          */
         get: operations["metrics_metrics_get"];
         put?: never;
@@ -817,6 +817,11 @@ export interface components {
              * @description This server's stable error type.
              */
             code: string;
+            /**
+             * Request Id
+             * @description Beyond OpenAI's: as in the header X-Request-ID.
+             */
+            request_id: string | null;
         };
         /**
          * ErrorBody
@@ -844,6 +849,11 @@ export interface components {
              * @description The HTTP status.
              */
             code: number;
+            /**
+             * Request Id
+             * @description As in the header X-Request-ID, and in the server's log.
+             */
+            request_id: string | null;
         };
     };
     responses: never;

@@ -115,7 +115,7 @@ function head({ headers }: Answer): Head {
   const seed = headers.get("x-vssm-seed");
   if (seed === null || !/^\d+$/.test(seed)) throw new AnswerError("not an answer of a VSSM server: it has no seed");
   return {
-    id: headers.get("x-vssm-id") ?? headers.get("x-request-id") ?? "",
+    id: headers.get("x-vssm-id") ?? "",
     seed: BigInt(seed),
     session_id: headers.get("x-vssm-session"),
   };
