@@ -17,11 +17,17 @@ _BITS = " Dynamic binarisation: each pixel is 1 with probability\ngrey / 255, dr
 _FOLDER = "path/to/this/folder"
 _TASKS = {"image": "unconditional-image-generation", "text": "text-generation", "series": "time-series-forecasting"}
 
+_ONE_PASS = """\
+A variational state space model (VSSM): a VAE whose encoder and decoder are state space models, so that a
+whole sequence is generated in one parallel pass."""
+_EXACT = """\
+A state space model in exact mode: it has the likelihood of an autoregressive model, and the samples of one, from a few
+parallel passes instead of one for each step."""
+
 _CARD = """\
 # {description}
 
-A variational state space model (VSSM): a VAE whose encoder and decoder are state space models, so that a
-whole sequence is generated in one parallel pass.
+{what}
 
     import vssm
     model = vssm.load("{folder}")
@@ -49,6 +55,7 @@ def training_card(recipe: Recipe, step: int, bound: float) -> str:
     """Return the card of a checkpoint from training: `bound` is the validation ELBO (nats) at `step`."""
     return _CARD.format(
         description=recipe.model.description,
+        what=_EXACT if getattr(recipe.model, "past", None) is not None else _ONE_PASS,
         folder=_FOLDER,
         length=recipe.model.length,
         dataset=recipe.data.dataset,

@@ -20,6 +20,7 @@ from vssm.baselines import build
 from vssm.baselines.sizes import match
 from vssm.noise import Counters, Purpose
 from vssm.pictures import as_images
+from vssm.solve import Budget
 
 FOLDER = Path(__file__).parent
 BLUE, ORANGE, GREY = "#3f51b5", "#ef6c00", "#757575"
@@ -33,6 +34,22 @@ def main() -> None:
     draw_prefixes(digits)
     draw_state(digits)
     draw_forecast(vssm.load("etth1"))
+    draw_settling(vssm.load("mnist-exact"))
+
+
+def draw_settling(model: vssm.VSSM) -> None:
+    """A digit as it is guessed after some passes over all of it; what is still wrong in orange."""
+    exact = model.generate(seed=3).values.reshape(28, 28)
+    _, cells = plt.subplots(1, 7, figsize=(9, 1.7))
+    for axes, passes in zip(cells, (1, 2, 4, 6, 8, 12, 16), strict=True):
+        window = vssm.Window(model.start(1, 3), 784, budget=Budget(784, passes))
+        guess = model.advance([window])[0].values.reshape(28, 28)
+        picture = np.repeat(255 * (1 - guess[..., None]), 3, axis=-1).astype(np.uint8)
+        picture[guess != exact] = [0xEF, 0x6C, 0x00]
+        axes.imshow(picture)
+        axes.set_title(f"{passes} pass{'es' * (passes > 1)}\n{int((guess != exact).sum())} wrong", fontsize=8)
+        axes.axis("off")
+    save("settling.png")
 
 
 def save(name: str) -> None:
