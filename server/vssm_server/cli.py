@@ -8,14 +8,18 @@ import signal
 import socket
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 
+from vssm_server import cli_keys
 from vssm_server.logs import start_logging
-from vssm_server.settings import PREFIX, Settings, unknown_variables
+from vssm_server.settings import PREFIX, SECRET, Settings, unknown_variables
+
+if TYPE_CHECKING:
+    from vssm_server.seal import Seal
 
 app = typer.Typer(
     name="vssm-server",
@@ -45,6 +49,20 @@ def read_settings(flags: dict[str, Any]) -> Settings:
     return settings
 
 
+def check_callers(settings: Settings) -> None:
+    """Ends the program if its API keys cannot be read, or if strangers could reach it and there are none."""
+    from vssm_server.exposure import open_to_strangers
+    from vssm_server.keyfile import ring_of
+    from vssm_server.keyring import KeysError
+
+    if (danger := open_to_strangers(settings)) is not None:
+        stop(danger)
+    try:
+        ring_of(settings)
+    except KeysError as error:
+        stop(f"{error}.")
+
+
 def command(run: Callable[[Settings], None]) -> None:
     """Registers a command whose options are the settings."""
 
@@ -55,6 +73,8 @@ def command(run: Callable[[Settings], None]) -> None:
 
     parameters = []
     for name, field in Settings.model_fields.items():
+        if name in SECRET:
+            continue
         kind = int if field.annotation is int else float if field.annotation is float else str
         default = "" if field.default in (None, "") else f" [default: {field.default}]"
         flag = "--" + name.replace("_", "-")
@@ -91,6 +111,16 @@ def need_library() -> None:
         stop('the model library is not installed; a worker needs it: pip install "vssm-server[worker]".')
 
 
+def need_seal(settings: Settings) -> "Seal":
+    """What signs. Ends the program if there is no key for it."""
+    from vssm_server.seal import SigningKeyError, seal_of
+
+    try:
+        return seal_of(settings)
+    except SigningKeyError as error:
+        stop(str(error))
+
+
 def open_socket(settings: Settings) -> socket.socket:
     """The listening socket. Ends the program if it cannot be had."""
     from vssm_server.supervisor import listen
@@ -105,6 +135,8 @@ def open_socket(settings: Settings) -> socket.socket:
 def api(settings: Settings) -> None:
     """Run only the HTTP part; needs VSSM_REDIS_URL and no torch."""
     need_redis(settings)
+    check_callers(settings)
+    need_seal(settings)
     from vssm_server.api.serve import run_api
     from vssm_server.supervisor import INHERITED_SOCKET
 
@@ -122,8 +154,8 @@ def worker(settings: Settings) -> None:
     from vssm_server.queue import Queue
     from vssm_server.worker import Worker
 
-    client = connect(url)
-    queue = Queue(client, f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
+    client, seal = connect(url), need_seal(settings)
+    queue = Queue(client, f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}", seal)
     engine = Engine(settings.chunk_steps, settings.pass_steps)
     process = Worker(client, queue, engine, load_catalog(settings), settings.stall_seconds)
 
@@ -138,6 +170,8 @@ def worker(settings: Settings) -> None:
 def serve(settings: Settings) -> None:
     """Run everything on this machine: an embedded Redis (unless VSSM_REDIS_URL is set), workers and the API."""
     need_library()
+    check_callers(settings)
+    need_seal(settings)
     from vssm_server.local import serve_locally
     from vssm_server.valkey import StateFolderError
 
@@ -172,3 +206,4 @@ def healthy(part: Part) -> None:
 command(serve)
 command(api)
 command(worker)
+app.add_typer(cli_keys.app, name="key")

@@ -12,6 +12,7 @@ import redis
 from vssm_server import keys
 from vssm_server.connect import script
 from vssm_server.messages import Heartbeat, encode
+from vssm_server.seal import Seal, beat_of
 
 EVERY_SECONDS = 0.5
 ALIVE_MS = 2500  # without a beat for this long, others take over the jobs
@@ -23,9 +24,10 @@ log = logging.getLogger(__name__)
 class Pulse:
     """A thread of its own: a long pass does not look like death."""
 
-    def __init__(self, client: redis.Redis, report: Callable[[], Heartbeat], stall_seconds: float) -> None:
+    def __init__(self, client: redis.Redis, report: Callable[[], Heartbeat], stall_seconds: float, seal: Seal) -> None:
         self._beat = client.register_script(script("beat", out_of_memory=True))
         self._redis = client
+        self._seal = seal
         self._report = report
         self._stall_seconds = stall_seconds
         self._since: float | None = None
@@ -35,7 +37,8 @@ class Pulse:
     def beat(self) -> None:
         """One heartbeat. Raises redis.RedisError."""
         report = self._report()
-        self._beat(keys=[keys.beat(report.worker), keys.WORKERS], args=[encode(report), ALIVE_MS, report.worker])
+        beat = self._seal.close(beat_of(report.worker), encode(report))
+        self._beat(keys=[keys.beat(report.worker), keys.WORKERS], args=[beat, ALIVE_MS, report.worker])
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:

@@ -19,6 +19,8 @@ from vssm_server.connect import Call, entries, run_each_async, script
 from vssm_server.errors import REDIS_AWAY, STATUS, Problem
 from vssm_server.messages import Chunk, Done, Failure, Reply, Request, decode_reply, encode
 from vssm_server.record import Known, Record
+from vssm_server.seal import JOB, Seal, SealError, reply_to
+from vssm_server.versions import Versions
 
 BLOCK_MS = 1500
 ALIVE_MS = 10_000
@@ -81,6 +83,7 @@ class Hub:
         listener: "redis.asyncio.Redis",
         queue_limit: int,
         drain_seconds: Callable[[int], int],
+        seal: Seal,
     ) -> None:
         self.id = secrets.token_hex(8)
         self.waiters: dict[str, Waiter] = {}
@@ -88,6 +91,8 @@ class Hub:
         self._listener = listener
         self._limit = queue_limit
         self._drain_seconds = drain_seconds
+        self.seal = seal
+        self.versions = Versions()
         self._enqueue = client.register_script(script("enqueue"))
         self._revoke = client.register_script(script("revoke", out_of_memory=True))
         self._beat = client.register_script(script("beat", out_of_memory=True))
@@ -145,7 +150,7 @@ class Hub:
         until = time.monotonic() + request.timeout_ms / 1e3
         while time.monotonic() < until:
             try:
-                await self._revoke(keys=names, args=[lasting_ms, encode(failure)])
+                await self._revoke(keys=names, args=[lasting_ms, self.seal.close(reply_to(self.id), encode(failure))])
                 return
             except (redis.RedisError, OSError):
                 await asyncio.sleep(0.2)
@@ -172,7 +177,7 @@ class Hub:
         calls: list[Call] = []
         for request, record in batch:
             names = [keys.JOBS]
-            args: list[int | str | bytes] = [self._limit, encode(request)]
+            args: list[int | str | bytes] = [self._limit, self.seal.close(JOB, encode(request))]
             if record is not None:
                 names.append(record.name)
                 args += [request.id, record.digest, record.plan, request.timeout_ms + record.kept_ms]
@@ -213,11 +218,13 @@ class Hub:
         for entry, fields in received:
             self._last = entry
             try:
-                reply = decode_reply(fields[b"reply"])
-            except msgspec.MsgspecError as error:
+                reply = decode_reply(self.seal.open(reply_to(self.id), fields[b"reply"]))
+            except (msgspec.MsgspecError, SealError) as error:
                 log.error("a reply cannot be read: %s", error)
                 continue
             if (waiter := self.waiters.get(reply.id)) is not None:
+                if isinstance(reply, Done) and reply.session_version is not None:
+                    self.versions.see(waiter.request.session_id or "", reply.session_version)
                 waiter.put(reply)
 
     async def beat(self) -> None:

@@ -30,9 +30,10 @@ def cancel(job: str) -> str:
     return f"vssm:cancel:{job}"
 
 
-def idempotency(key: str) -> str:
-    """Record of the request that was made with an Idempotency-Key, and of its answer."""
-    return f"vssm:idempotency:{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+def idempotency(key: str, owner: str = "") -> str:
+    """Record of the request that an owner made with an Idempotency-Key, and of its answer."""
+    name = f"{owner}\0{key}" if owner else key
+    return f"vssm:idempotency:{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
 def session(session_id: str) -> str:

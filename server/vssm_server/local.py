@@ -8,6 +8,7 @@ import urllib.error
 from rich.console import Console
 
 from vssm_server import valkey
+from vssm_server.exposure import who_is_served
 from vssm_server.health import DIRECT
 from vssm_server.settings import Settings
 from vssm_server.supervisor import INHERITED_SOCKET, Child, Supervisor
@@ -32,7 +33,7 @@ def serve_locally(settings: Settings, listening: socket.socket, out: Console) ->
     address = f"http://{_shown(settings.host)}:{listening.getsockname()[1]}"
     out.print(f"starting {settings.workers} worker(s) and the API on {address} ...")
     supervisor = Supervisor([apis, workers, stores], settings.drain_seconds)
-    supervisor.run(lambda: _ready(address), lambda: _announce(address, out))
+    supervisor.run(lambda: _ready(address), lambda: _announce(address, settings, out))
     out.print("stopped: what was accepted is answered")
 
 
@@ -61,7 +62,8 @@ def _ready(address: str) -> bool:
         return False
 
 
-def _announce(address: str, out: Console) -> None:
+def _announce(address: str, settings: Settings, out: Console) -> None:
     out.print(f"ready: {address}   (documentation and trying out: {address}/docs)")
     out.print(f"try:   curl --json '{REQUEST}' {address}/generate")
+    out.print(who_is_served(settings))
     out.print("end:   Ctrl-C")

@@ -4,6 +4,7 @@ Every way a job can end goes through one Lua script, `finish`, that commits the 
 job together, and only for the consumer that still owns it. So there is exactly one reply, whoever dies when.
 """
 
+import hashlib
 import logging
 import time
 from collections.abc import Sequence
@@ -16,7 +17,9 @@ from redis.exceptions import OutOfMemoryError
 
 from vssm_server import keys
 from vssm_server.connect import Call, entries, run_each, script
-from vssm_server.messages import Chunk, Done, Failure, Request, SessionHead, decode_head, decode_request, encode
+from vssm_server.messages import Chunk, Done, Failure, Reply, Request, SessionHead, decode_head, decode_request, encode
+from vssm_server.seal import JOB, Seal, SealError, answer_of, head_of, reply_to, version_of
+from vssm_server.versions import Versions
 
 MAX_DELIVERIES = 3
 LEASE_MS = 15_000
@@ -78,8 +81,10 @@ class Queue:
     Redis has no room for it; nothing is changed for that job then.
     """
 
-    def __init__(self, client: redis.Redis, consumer: str) -> None:
+    def __init__(self, client: redis.Redis, consumer: str, seal: Seal) -> None:
         self.consumer = consumer
+        self.seal = seal
+        self._versions = Versions()
         self._redis = client
         self._open = client.register_script(script("open", out_of_memory=True))
         self._discard = client.register_script(script("discard", out_of_memory=True))
@@ -133,8 +138,8 @@ class Queue:
         jobs = []
         for entry, payload, deliveries in rows:
             try:
-                jobs.append(Job(entry, decode_request(payload), deliveries))
-            except msgspec.MsgspecError as error:
+                jobs.append(Job(entry, decode_request(self.seal.open(JOB, payload)), deliveries))
+            except (msgspec.MsgspecError, SealError) as error:
                 log.error("a job cannot be read and is set aside: %s", error)
                 self._discard(keys=[keys.JOBS, keys.ASIDE], args=[keys.GROUP, entry, payload])
         return jobs
@@ -150,16 +155,36 @@ class Queue:
         return [job for job, mark in zip(jobs, marks, strict=True) if mark is not None]
 
     def load(self, jobs: Sequence[Job]) -> list[Saved | str]:
-        """The session each job resumes, leased to it if it streams; or 'missing', 'leased', 'full'."""
+        """The session each job resumes, leased to it if it streams; or 'missing', 'leased', 'full', 'untrusted'."""
         calls: list[Call] = [
             ([keys.session(job.request.session_id or "")], [job.request.id, LEASE_MS if job.request.stream else 0])
             for job in jobs
         ]
         answers = run_each(self._redis, self._load, calls)
         return [
-            Saved(decode_head(answer[0]), answer[1], answer[2]) if isinstance(answer, list) else _text(answer)
-            for answer in answers
+            self._saved(job, *answer) if isinstance(answer, list) else _text(answer)
+            for job, answer in zip(jobs, answers, strict=True)
         ]
+
+    def _saved(self, job: Job, head: bytes, version: bytes, state: bytes) -> Saved | str:
+        """What was loaded, if it is what was saved last: signed for session and version, whole, and its owner's."""
+        request, name = job.request, job.request.session_id or ""
+        try:
+            number = version_of(version)
+            decoded = decode_head(self.seal.open(head_of(name, number), head))
+        except (msgspec.MsgspecError, SealError) as error:
+            log.error("a session cannot be read: %s", error)
+            return "untrusted"
+        if decoded.owner != request.owner:
+            return "missing"
+        if (
+            decoded.digest != digest_of(state)
+            or number < request.session_version
+            or not self._versions.see(name, number)
+        ):
+            log.error("the state of a session is not the one that was saved last")
+            return "untrusted"
+        return Saved(decoded, version, state)
 
     def emit(self, chunks: Sequence[tuple[Job, Chunk]]) -> list[str]:
         """Sends parts of streams: 'sent', or why not: 'gone', 'cancelled', 'orphan', 'stale', 'full'."""
@@ -170,14 +195,21 @@ class Queue:
         names = [keys.JOBS, keys.replies(request.reply_to), keys.cancel(request.id), keys.alive(request.reply_to)]
         if request.resume and request.session_id is not None:
             names.append(keys.session(request.session_id))
-        return names, [keys.GROUP, self.consumer, job.entry, encode(chunk), request.id, LEASE_MS]
+        return names, [keys.GROUP, self.consumer, job.entry, self._reply(job, chunk), request.id, LEASE_MS]
+
+    def _reply(self, job: Job, reply: Reply) -> bytes:
+        return self.seal.close(reply_to(job.request.reply_to), encode(reply))
 
     def commit(self, ends: Sequence[End]) -> list[str]:
         """Ends jobs well, each with its state, reply, answer to remember and removal at once.
 
         'done', or why not: 'gone', 'late', 'cancelled', 'missing', 'stale', 'leased', 'full'.
         """
-        return self._each(self._finish, [self._ending(end) for end in ends])
+        answers = self._each(self._finish, [self._ending(end) for end in ends])
+        for end, answer in zip(ends, answers, strict=True):
+            if answer == "done" and end.commit is not None:
+                self._versions.see(end.job.request.session_id or "", int(end.commit.replaces) + 1)
+        return answers
 
     def fail(self, job: Job, failure: Failure | None, aside: bool = False) -> str:
         """Ends a job with an error or, if nobody waits, without a reply, also when Redis has no room: 'done' or 'gone'.
@@ -207,19 +239,26 @@ class Queue:
         deadline = job.deadline_ms if isinstance(end.reply, Done) else 0
         saved: tuple[bytes, bytes, bytes, int] = (b"", b"", b"", 0)
         if commit is not None:
-            saved = (commit.replaces, encode(commit.head), commit.state, commit.head.ttl_ms)
+            purpose = head_of(request.session_id or "", int(commit.replaces) + 1)
+            head = self.seal.close(purpose, encode(commit.head))
+            saved = (commit.replaces, head, commit.state, commit.head.ttl_ms)
         args: list[int | str | bytes] = [
             keys.GROUP,
             self.consumer,
             job.entry,
-            b"" if end.reply is None else encode(end.reply),
+            b"" if end.reply is None else self._reply(job, end.reply),
             request.id,
             int(aside),
             deadline,
             *saved,
-            b"" if end.answer is None else encode(end.answer),
+            b"" if end.answer is None else self.seal.close(answer_of(request.idempotency or ""), encode(end.answer)),
         ]
         return names, args
+
+
+def digest_of(state: bytes) -> bytes:
+    """What a session's head says of its state."""
+    return hashlib.sha256(state).digest()
 
 
 def _text(answer: object) -> str:

@@ -15,7 +15,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 PREFIX = "VSSM_"
 DAY = 86_400
 DECADE = 3650 * DAY
-LIBRARY_VARIABLES = frozenset({"VSSM_DATA", "VSSM_URL"})  # read by the model library and the client, not by the server
+LIBRARY_VARIABLES = frozenset(
+    {"VSSM_DATA", "VSSM_URL", "VSSM_API_KEY"}
+)  # of the library and the client, not the server
+SECRET = frozenset({"api_keys", "signing_key"})  # no flags, as every user of the machine can read those
 
 
 class Settings(BaseSettings):
@@ -25,9 +28,36 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="Address the HTTP server listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port the HTTP server listens on; 0 takes a free one.")
+    api_keys_file: Path | None = Field(
+        default=None,
+        description="File of API keys, as `vssm-server key create` makes it; read again when it changes. Without keys "
+        "everybody is let in, and only a loopback address is served.",
+    )
+    api_keys: str | None = Field(
+        default=None, repr=False, description="The content of such a file instead, for containers; variable only."
+    )
+    allow_anonymous: bool = Field(
+        default=False,
+        description="Serve any address without API keys: for a host behind a gateway that keeps strangers out.",
+    )
+    published_host: str | None = Field(
+        default=None,
+        description="Address on which a gateway publishes this server, where that is not `host`: it decides whether "
+        "others can reach it.",
+    )
     redis_url: str | None = Field(
         default=None,
         description="Redis of the queue and the sessions; without it `serve` runs its own in the state directory.",
+    )
+    signing_key: str | None = Field(
+        default=None,
+        repr=False,
+        description="Signs what APIs and workers keep in Redis: 32 or more random characters, the same for all; "
+        "variable only.",
+    )
+    signing_key_file: Path | None = Field(
+        default=None,
+        description="File of the signing key, made when it is missing; by default signing.key in the state directory.",
     )
     state_dir: Path = Field(
         default=Path("~/.local/state/vssm"),
@@ -97,7 +127,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is logged.")
     log_format: Literal["text", "json"] = Field(default="text", description="Log lines for people or as JSON.")
 
-    @field_validator("models_dir", mode="before")
+    @field_validator(
+        "models_dir", "api_keys_file", "api_keys", "published_host", "signing_key", "signing_key_file", mode="before"
+    )
     @classmethod
     def _none_when_empty(cls, value: object) -> object:
         return value or None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from vssm import VSSM, Advance, State, Window
 from vssm.particles import Particles
 from vssm_server.messages import Array, Chunk, Done, SessionHead
-from vssm_server.queue import Commit, End, Job, Saved
+from vssm_server.queue import Commit, End, Job, Saved, digest_of
 
 STREAM_PARTS = 8  # a stream gets about this many chunks, or more when they would exceed the largest chunk
 
@@ -134,7 +134,13 @@ class Task:
             values=Array.pack(self._all_values()) if self.values else None,
             queue_ms=self._queue_ms,
             generate_ms=(time.perf_counter() - self._started) * 1e3,
+            session_version=None if self.job.request.session_id is None else self._replaces + 1,
         )
+
+    @property
+    def _replaces(self) -> int:
+        """Version of the session that this continues; 0 when it begins one."""
+        return 0 if self._saved is None else int(self._saved.version)
 
     def _all_values(self) -> NDArray[np.generic]:
         return self.values[0] if len(self.values) == 1 else np.concatenate(self.values, axis=1)
@@ -154,5 +160,7 @@ class Task:
             num_samples=self.state.num_samples,
             state_bytes=len(data),
             ttl_ms=kept_ms or 0,
+            owner=request.owner,
+            digest=digest_of(data),
         )
-        return Commit(head, data, b"0" if self._saved is None else self._saved.version)
+        return Commit(head, data, str(self._replaces).encode())

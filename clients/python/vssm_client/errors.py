@@ -10,10 +10,12 @@ ClientError
     +-- InvalidError                400, 405, 406, 413, 415, 422: the request must be changed
     |   +-- InvalidRequestError, MethodNotAllowedError, NotAcceptableError, BodyTooLargeError, TooLargeForWorkerError,
     |       UnsupportedMediaTypeError, InvalidValueError, IdempotencyMismatchError
+    +-- KeyRefusedError             401, 403
+    |   +-- UnauthorizedError, ForbiddenError
     +-- NotFoundError               404
     |   +-- PathNotFoundError, ModelNotFoundError, SessionNotFoundError
     +-- ConflictError               409
-    |   +-- SessionConflictError, FingerprintMismatchError
+    |   +-- SessionConflictError, FingerprintMismatchError, StateUntrustedError
     +-- FailedError                 500
     |   +-- GenerationFailedError, NonFiniteOutputError, InternalServerError
     +-- UnavailableError            429, 503, 504, 507: the same request may succeed later
@@ -104,6 +106,18 @@ class IdempotencyMismatchError(InvalidError):
     """The idempotency_key was used for another request."""
 
 
+class KeyRefusedError(ServerError):
+    """The API key does not do."""
+
+
+class UnauthorizedError(KeyRefusedError):
+    """No API key was sent, or it is not known, was revoked or has expired."""
+
+
+class ForbiddenError(KeyRefusedError):
+    """The API key lacks the scope for this."""
+
+
 class NotFoundError(ServerError):
     """No such model, session or path."""
 
@@ -130,6 +144,10 @@ class SessionConflictError(ConflictError):
 
 class FingerprintMismatchError(ConflictError):
     """The session was made by another checkpoint."""
+
+
+class StateUntrustedError(ConflictError):
+    """The saved state is not the one that the server saved last: changed from outside, or older."""
 
 
 class FailedError(ServerError):
@@ -192,6 +210,8 @@ class StorageFullError(UnavailableError):
 
 BY_TYPE: dict[str, type[ServerError]] = {
     "invalid_request": InvalidRequestError,
+    "unauthorized": UnauthorizedError,
+    "forbidden": ForbiddenError,
     "not_found": PathNotFoundError,
     "model_not_found": ModelNotFoundError,
     "session_not_found": SessionNotFoundError,
@@ -199,6 +219,7 @@ BY_TYPE: dict[str, type[ServerError]] = {
     "not_acceptable": NotAcceptableError,
     "session_conflict": SessionConflictError,
     "fingerprint_mismatch": FingerprintMismatchError,
+    "state_untrusted": StateUntrustedError,
     "body_too_large": BodyTooLargeError,
     "too_large_for_worker": TooLargeForWorkerError,
     "unsupported_media_type": UnsupportedMediaTypeError,
@@ -219,6 +240,7 @@ BY_TYPE: dict[str, type[ServerError]] = {
 
 BY_STATUS: dict[int, type[ServerError]] = {
     **dict.fromkeys((400, 405, 406, 413, 415, 422), InvalidError),
+    **dict.fromkeys((401, 403), KeyRefusedError),
     404: NotFoundError,
     409: ConflictError,
     500: FailedError,

@@ -84,7 +84,7 @@ class Generation(_Sequences):
     """The result of a request; `session_id` is set when its state was saved, `quantiles` when they were asked for.
 
     `seed` is the one that was drawn where none was given; `position` counts all steps of a sequence, earlier ones and
-    the prefix included; `fingerprint` names the checkpoint.
+    the prefix included; `session_version` how often the session was saved; `fingerprint` names the checkpoint.
     """
 
     id: str
@@ -92,6 +92,7 @@ class Generation(_Sequences):
     fingerprint: str
     seed: int
     session_id: str | None
+    session_version: int | None = None
     position: int
     usage: Usage
     timings: Timings
@@ -113,6 +114,7 @@ class SessionInfo(_Answer):
     model: str
     fingerprint: str
     seed: int
+    version: int | None = None
     position: int
     num_samples: int
     state_bytes: int

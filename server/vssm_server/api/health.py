@@ -41,7 +41,9 @@ async def readyz(api: Shared) -> Any:
     return {"status": "ready", "workers": len(api.fleet.workers), "models": sorted(api.fleet.models)}
 
 
-@router.get("/metrics", tags=["health"], summary="Prometheus metrics", response_class=Response)
+@router.get(
+    "/metrics", tags=["health"], summary="Prometheus metrics", response_class=Response, responses=errors(401, 403)
+)
 async def metrics(api: Shared) -> Response:
     """Of this process and of all workers."""
     return Response(generate_latest(api.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -31,6 +31,7 @@ def make_plan(
     settings: Settings,
     reply_to: str,
     idempotency: str | None,
+    owner: str = "",
 ) -> Plan:
     """Raises Problem."""
     if session is not None:
@@ -62,6 +63,8 @@ def make_plan(
         timeout_ms=int(settings.deadline_seconds * 1000),
         idempotency=idempotency,
         num_particles=asked.num_particles,
+        owner=owner,
+        session_version=session.version if session else 0,
     )
     return Plan(request, info, start, steps, quantiles)
 

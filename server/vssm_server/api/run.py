@@ -11,6 +11,7 @@ from fastapi import Request, Response
 from starlette.types import Receive
 
 from vssm_server.api import once
+from vssm_server.api.guard import caller_of, need, owner_of
 from vssm_server.api.plan import Plan, make_plan
 from vssm_server.api.schema import GenerateRequest
 from vssm_server.api.state import Api
@@ -54,14 +55,21 @@ class Run:
         await self.api.hub.release(self.waiter)
 
 
-async def plan_of(asked: GenerateRequest, api: Api, ticket: once.Ticket | None) -> Plan:
+async def plan_of(asked: GenerateRequest, request: Request, api: Api, ticket: once.Ticket | None) -> Plan:
     """What is to be done, by what the workers serve now. Raises Problem."""
+    if asked.save or asked.session_id is not None:
+        need(caller_of(request), "sessions")
+    owner = owner_of(request)
     await api.fleet.check_now()
-    session = None if asked.session_id is None else await api.sessions.get(asked.session_id)
+    session = (
+        None
+        if asked.session_id is None
+        else await api.sessions.get(asked.session_id, owner, asked.session_version or 0)
+    )
     info = api.fleet.model(session.head.model if session else asked.model)
     if session and asked.model not in (None, session.head.model):
         info = api.fleet.models.get(session.head.model, info)
-    return make_plan(asked, info, session, api.settings, api.hub.id, ticket.name if ticket else None)
+    return make_plan(asked, info, session, api.settings, api.hub.id, ticket.name if ticket else None, owner)
 
 
 async def start(

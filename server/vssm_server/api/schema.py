@@ -77,6 +77,13 @@ class GenerateRequest(BaseModel):
     )
     stream: bool = Field(False, description="Answer with server-sent events, chunk by chunk.")
     session_id: str | None = Field(None, description="Resume this session; model, seed and num_samples come from it.")
+    session_version: int | None = Field(
+        None,
+        ge=0,
+        lt=2**53,
+        description="The last session_version that you were answered: a state that is older, as after an attack on the "
+        "server's storage or its loss, is refused.",
+    )
     save: bool = Field(False, description="Keep the final state as a session; implied when resuming.")
     ttl_seconds: int | None = Field(None, ge=1, description="How long the session is kept after this.")
 
@@ -128,6 +135,7 @@ class GenerateResponse(BaseModel):
     fingerprint: str
     seed: int
     session_id: str | None
+    session_version: int | None = Field(description="How often the session was saved; send it with the next request.")
     position: int
     outputs: list[Output]
     quantiles: list[Quantile] | None = Field(None, description="Only where asked for; in a stream, with every chunk.")
@@ -142,6 +150,7 @@ class SessionResponse(BaseModel):
     model: str
     fingerprint: str
     seed: int
+    version: int = Field(description="How often it was saved.")
     position: int
     num_samples: int
     state_bytes: int

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 import time
@@ -11,9 +12,12 @@ import uvicorn
 
 from vssm_server.api.app import create_app
 from vssm_server.api.state import Api
+from vssm_server.exposure import who_is_served
 from vssm_server.settings import Settings
 
 LINGER_SECONDS = 0.5  # after the last answer, so that it is read before connections close
+
+log = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
@@ -53,6 +57,7 @@ def run_api(settings: Settings, listening: socket.socket) -> None:
         proxy_headers=False,  # nothing asks who the client is
         timeout_graceful_shutdown=2,
     )
+    log.info(who_is_served(settings))
     server = Server(config, app.state.api)
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listening])

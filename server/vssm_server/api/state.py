@@ -11,6 +11,8 @@ from vssm_server.connect import ANSWER_SECONDS, PROMPT_SECONDS, connect_async
 from vssm_server.errors import Problem
 from vssm_server.fleet import Fleet
 from vssm_server.hub import Hub
+from vssm_server.keyfile import ring_of, watch
+from vssm_server.seal import seal_of
 from vssm_server.sessions import Sessions
 from vssm_server.settings import Settings
 
@@ -23,10 +25,12 @@ class Api:
         self.settings = settings
         self.redis = connect_async(settings.redis_url, PROMPT_SECONDS)
         self.listener = connect_async(settings.redis_url, ANSWER_SECONDS)
-        self.fleet = Fleet(self.redis, settings.default_model)
-        self.hub = Hub(self.redis, self.listener, settings.queue_limit, self.fleet.drain_seconds)
-        self.sessions = Sessions(self.redis)
+        seal = seal_of(settings)
+        self.fleet = Fleet(self.redis, settings.default_model, seal)
+        self.hub = Hub(self.redis, self.listener, settings.queue_limit, self.fleet.drain_seconds, seal)
+        self.sessions = Sessions(self.redis, seal, self.hub.versions)
         self.metrics = Metrics(self.fleet)
+        self.ring = ring_of(settings)
         self.draining = False
 
     @contextlib.asynccontextmanager
@@ -35,6 +39,8 @@ class Api:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.fleet.once(self.hub), 5)
         tasks = [asyncio.create_task(self.hub.listen()), asyncio.create_task(self.fleet.watch(self.hub))]
+        if self.ring is not None and self.settings.api_keys_file is not None:
+            tasks.append(asyncio.create_task(watch(self.settings.api_keys_file.expanduser(), self.ring)))
         try:
             yield
         finally:

@@ -1,20 +1,25 @@
--- KEYS session, new session [, idempotency record]; ARGV ttl ms, new id, digest, ms to keep the record.
+-- KEYS session, new session [, idempotency record]
+-- ARGV ttl ms, new id, head of the session, head of the copy [, digest, ms to keep the record].
 -- Copies the state without its lease: {id of the copy, 'new'}, {'', 'missing'} when there is nothing to copy,
--- {'', 'mismatch'} when the record is of another request, {id, 'again'} with the copy that the record was made for.
+-- {'', 'moved'} when the session has another head by now, {'', 'mismatch'} when the record is of another request,
+-- {id, 'again'} with the copy that the record was made for.
 if KEYS[3] then
   local known = redis.call('HMGET', KEYS[3], 'digest', 'answer')
   if known[1] then
-    if known[1] == ARGV[3] then return {known[2], 'again'} end
+    if known[1] == ARGV[5] then return {known[2], 'again'} end
     return {'', 'mismatch'}
   end
 end
-if redis.call('COPY', KEYS[1], KEYS[2]) == 0 then return {'', 'missing'} end
+local head = redis.call('HGET', KEYS[1], 'head')
+if not head then return {'', 'missing'} end
+if head ~= ARGV[3] then return {'', 'moved'} end
+redis.call('COPY', KEYS[1], KEYS[2])
 redis.call('HDEL', KEYS[2], 'lease', 'lease_until')
 local time = redis.call('TIME')
-redis.call('HSET', KEYS[2], 'created', time[1] * 1000 + math.floor(time[2] / 1000))
+redis.call('HSET', KEYS[2], 'head', ARGV[4], 'created', time[1] * 1000 + math.floor(time[2] / 1000))
 redis.call('PEXPIRE', KEYS[2], ARGV[1])
 if KEYS[3] then
-  redis.call('HSET', KEYS[3], 'digest', ARGV[3], 'plan', '', 'answer', ARGV[2])
-  redis.call('PEXPIRE', KEYS[3], ARGV[4])
+  redis.call('HSET', KEYS[3], 'digest', ARGV[5], 'plan', '', 'answer', ARGV[2])
+  redis.call('PEXPIRE', KEYS[3], ARGV[6])
 end
 return {ARGV[2], 'new'}
