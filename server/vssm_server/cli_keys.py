@@ -10,6 +10,7 @@ from rich.table import Table
 
 from vssm_server import keyfile
 from vssm_server.keyring import SCOPES, Document, Key, KeysError, Scope, check_name, make
+from vssm_server.quotas import Quotas
 
 app = typer.Typer(
     no_args_is_help=True, help="API keys: make, list and revoke them; running servers notice by themselves."
@@ -21,6 +22,7 @@ Name = Annotated[str, typer.Argument(help="Whose key it is; its sessions belong 
 File = Annotated[
     Path, typer.Option("--file", envvar="VSSM_API_KEYS_FILE", help="The file of keys.", show_default=False)
 ]
+Quota = Annotated[int | None, typer.Option(help="0 is no limit; by default VSSM_KEY_...", min=0, show_default=False)]
 
 
 @app.command()
@@ -32,6 +34,12 @@ def create(
         typer.Option(help=f"What it may do: {', '.join(SCOPES)} (all); repeatable. By default generate and sessions."),
     ] = None,
     expires_days: Annotated[float | None, typer.Option(help="When it ends; never by default.", min=0.0)] = None,
+    requests_per_minute: Quota = None,
+    steps_per_minute: Quota = None,
+    concurrent_requests: Quota = None,
+    open_streams: Quota = None,
+    stored_sessions: Quota = None,
+    stored_bytes: Quota = None,
 ) -> None:
     """Make a key and print it, once: only its hash is kept.
 
@@ -42,7 +50,15 @@ def create(
     now = datetime.now(UTC).replace(microsecond=0)
     expires = None if expires_days is None else now + timedelta(days=expires_days)
     try:
-        key, text = make(check_name(name), _scopes(scope or ["generate", "sessions"]), expires)
+        quotas = Quotas(
+            requests_per_minute=requests_per_minute,
+            steps_per_minute=steps_per_minute,
+            concurrent_requests=concurrent_requests,
+            open_streams=open_streams,
+            stored_sessions=stored_sessions,
+            stored_bytes=stored_bytes,
+        )
+        key, text = make(check_name(name), _scopes(scope or ["generate", "sessions"]), expires, quotas)
         keyfile.change(file.expanduser(), lambda document: _with(document, key))
     except (KeysError, OverflowError) as error:
         _stop(str(error))

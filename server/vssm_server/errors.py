@@ -17,6 +17,7 @@ Problem(type)          code  meaning
   too_large_for_worker  413  not even one step of the request fits into the worker's memory
   invalid_value         422  `param` says which field
   idempotency_mismatch  422  the Idempotency-Key was used for another request
+  quota_exceeded        429  of the API key; Retry-After and, for a rate, RateLimit-*
   queue_full            429  Retry-After: the time the queue needs at its measured pace
   generation_failed     500  the pass raised
   non_finite_output     500  the model made NaN or infinity
@@ -49,6 +50,7 @@ STATUS = {
     "unsupported_media_type": 415,
     "invalid_value": 422,
     "idempotency_mismatch": 422,
+    "quota_exceeded": 429,
     "queue_full": 429,
     "generation_failed": 500,
     "non_finite_output": 500,
@@ -94,15 +96,23 @@ class Body(msgspec.Struct, frozen=True):
 class Problem(Exception):  # noqa: N818
     """A request that cannot be answered as asked. `type` is one of the table above and stable."""
 
-    def __init__(self, type: str, message: str, param: str | None = None, retry_after: int | None = None) -> None:
+    def __init__(
+        self,
+        type: str,
+        message: str,
+        param: str | None = None,
+        retry_after: int | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
+        self._headers = headers or {}
         self.body = Body(type, message, param, STATUS[type])
         self.retry_after = RETRY_AFTER_SECONDS.get(type) if retry_after is None else retry_after
 
     @property
     def headers(self) -> dict[str, str]:
-        """`Retry-After` where waiting helps, `WWW-Authenticate` where a key does."""
-        headers = {"WWW-Authenticate": 'Bearer realm="vssm"'} if self.body.code == 401 else {}
+        """`Retry-After` where waiting helps, `WWW-Authenticate` where a key does, and what came with the problem."""
+        headers = self._headers | ({"WWW-Authenticate": 'Bearer realm="vssm"'} if self.body.code == 401 else {})
         return headers if self.retry_after is None else {**headers, "Retry-After": str(self.retry_after)}
 
 

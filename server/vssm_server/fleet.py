@@ -83,7 +83,7 @@ class Fleet:
         names = [name.decode() for name in await self._redis.zrange(keys.WORKERS, 0, -1) if isinstance(name, bytes)]
         beats = await self._redis.mget([keys.beat(name) for name in names]) if names else []
         self.workers = list(filter(None, map(self._read, names, beats)))
-        jobs = int(await self._redis.xlen(keys.JOBS))
+        jobs = int(await self._redis.xlen(keys.JOBS)) + int(await self._redis.get(keys.BACKLOGGED) or 0)
         self.waiting = max(0, jobs - sum(worker.running for worker in self.workers))
         self._pace.see(self.workers, busy=jobs > 0)
 

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 from vssm_server import keys
 from vssm_server.connect import Call, entries, run_each_async, script
 from vssm_server.errors import REDIS_AWAY, STATUS, Problem
-from vssm_server.messages import Chunk, Done, Failure, Reply, Request, decode_reply, encode
+from vssm_server.messages import Chunk, Done, Failure, Reply, Request, decode_reply, encode, steps_of
+from vssm_server.quotas import Terms
 from vssm_server.record import Known, Record
 from vssm_server.seal import JOB, Seal, SealError, reply_to
 from vssm_server.versions import Versions
@@ -26,6 +28,7 @@ BLOCK_MS = 1500
 ALIVE_MS = 10_000
 GRACE_SECONDS = 2.0  # beyond the deadline: the worker decides it, at the commit
 CANCEL_MS = 120_000
+GRACE_MS = 60_000  # room for a session is kept this long beyond the deadline of who makes it
 
 log = logging.getLogger(__name__)
 Part = tuple[int, NDArray[np.generic]]  # position after it, values (num_samples, steps, size)
@@ -37,6 +40,7 @@ class Waiter:
     def __init__(self, request: Request, start: int) -> None:
         self.request = request
         self.finished = False
+        self.headers: dict[str, str] = {}  # RateLimit-* of its acceptance
         self._sent = start
         self._parts: deque[Part | Done | Failure] = deque()
         self._wake: asyncio.Future[None] | None = None  # of whoever is in `get`
@@ -74,6 +78,15 @@ class Waiter:
         return part
 
 
+class Offer(NamedTuple):
+    """A request on its way into the queue."""
+
+    request: Request
+    record: Record | None
+    terms: Terms | None  # of its owner
+    size: int  # bytes of the session that it makes
+
+
 class Hub:
     """Sends requests and receives replies for one API process."""
 
@@ -84,6 +97,7 @@ class Hub:
         queue_limit: int,
         drain_seconds: Callable[[int], int],
         seal: Seal,
+        share: Callable[[], int] = lambda: 1,
     ) -> None:
         self.id = secrets.token_hex(8)
         self.waiters: dict[str, Waiter] = {}
@@ -92,11 +106,12 @@ class Hub:
         self._limit = queue_limit
         self._drain_seconds = drain_seconds
         self.seal = seal
+        self._share = share
         self.versions = Versions()
         self._enqueue = client.register_script(script("enqueue"))
         self._revoke = client.register_script(script("revoke", out_of_memory=True))
         self._beat = client.register_script(script("beat", out_of_memory=True))
-        self._outbox: list[tuple[Request, Record | None, asyncio.Future[object]]] = []
+        self._outbox: list[tuple[Offer, asyncio.Future[object]]] = []
         self._sender: asyncio.Task[None] | None = None
         self._last = b"0"
         self._read: list[bytes] = []  # entries that are to be deleted
@@ -108,19 +123,24 @@ class Hub:
             return None
         return Known(_bytes(digest), _bytes(plan), None if answer is None else _bytes(answer))
 
-    async def submit(self, request: Request, start: int, record: Record | None = None) -> Waiter | None:
+    async def submit(
+        self, request: Request, start: int, record: Record | None = None, terms: Terms | None = None, size: int = 0
+    ) -> Waiter | None:
         """Accepts a request whose sequences are at position `start`; None if its record is there already.
 
-        Raises Problem (queue_full, storage_full) and redis.RedisError.
+        `terms` are its owner's quotas, `size` the bytes of the session that it makes. Raises Problem (queue_full,
+        quota_exceeded, storage_full) and redis.RedisError.
         """
         waiter = self.waiters[request.id] = Waiter(request, start)
         accepted: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        self._outbox.append((request, record, accepted))
+        self._outbox.append((Offer(request, record, terms, size), accepted))
         if self._sender is None or self._sender.done():
             self._sender = asyncio.create_task(self._send())
         answer: object = b"unknown"
         try:
             answer = await self._accept(request, record, accepted)
+            if isinstance(answer, list) and terms is not None:
+                answer = self._of_owner(waiter, terms, answer)
         finally:
             if answer != b"accepted":
                 self.waiters.pop(request.id, None)
@@ -128,6 +148,13 @@ class Hub:
             message = f"{self._limit} requests are waiting. Try again after Retry-After seconds."
             raise Problem("queue_full", message, retry_after=self._drain_seconds(self._limit))
         return waiter if answer == b"accepted" else None
+
+    def _of_owner(self, waiter: Waiter, terms: Terms, answer: list[Any]) -> bytes:
+        """Raises Problem when a quota says no."""
+        if answer[0] == b"quota":
+            raise terms.refused(answer[1].decode(), answer[2], answer[3])
+        waiter.headers = terms.headers(*answer[1:])
+        return b"accepted"
 
     async def _accept(self, request: Request, record: Record | None, accepted: asyncio.Future[object]) -> object:
         """If Redis went away while a resume was sent, it may or may not be accepted: it is revoked before anything is
@@ -162,10 +189,10 @@ class Hub:
         while self._outbox:
             batch, self._outbox = self._outbox, []
             try:
-                answers = await self._send_batch([(request, record) for request, record, _ in batch])
+                answers = await self._send_batch([offer for offer, _ in batch])
             except (redis.RedisError, OSError) as error:
                 answers = [error] * len(batch)
-            for (_, _, accepted), answer in zip(batch, answers, strict=True):
+            for (_, accepted), answer in zip(batch, answers, strict=True):
                 if accepted.done():
                     continue
                 if isinstance(answer, Exception):
@@ -173,16 +200,30 @@ class Hub:
                 else:
                     accepted.set_result(answer)
 
-    async def _send_batch(self, batch: list[tuple[Request, Record | None]]) -> list[object]:
-        calls: list[Call] = []
-        for request, record in batch:
-            names = [keys.JOBS]
-            args: list[int | str | bytes] = [self._limit, self.seal.close(JOB, encode(request))]
-            if record is not None:
-                names.append(record.name)
-                args += [request.id, record.digest, record.plan, request.timeout_ms + record.kept_ms]
-            calls.append((names, args))
-        return await run_each_async(self._redis, self._enqueue, calls)
+    async def _send_batch(self, batch: "list[Offer]") -> list[object]:
+        return await run_each_async(self._redis, self._enqueue, [self._call(offer) for offer in batch])
+
+    def _call(self, offer: "Offer") -> Call:
+        request, record, terms = offer.request, offer.record, offer.terms
+        names = [keys.JOBS, keys.BACKLOGGED, "" if record is None else record.name]
+        args: list[int | str | bytes] = [self._limit, self.seal.close(JOB, encode(request))]
+        if record is not None:
+            args += [request.id, record.digest, record.plan, request.timeout_ms + record.kept_ms]
+        if terms is not None:
+            args += [""] * (6 - len(args))
+            made = "" if request.resume or request.session_id is None else request.session_id
+            names += [keys.owner(terms.owner), keys.backlog(terms.owner), *keys.stored(terms.owner)]
+            args += [
+                self._share(),
+                int(request.stream),
+                steps_of(request),
+                made,
+                offer.size,
+                request.timeout_ms + GRACE_MS,
+            ]
+            args += [terms.requests_per_minute, terms.steps_per_minute, terms.concurrent_requests]
+            args += [terms.open_streams, terms.stored_sessions, terms.stored_bytes]
+        return names, args
 
     async def release(self, waiter: Waiter) -> None:
         """Nobody waits any more; if the work is not finished, workers are told to stop.

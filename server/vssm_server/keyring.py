@@ -16,12 +16,16 @@ from typing import Literal
 
 import msgspec
 
+from vssm_server.quotas import Quotas
+
 Scope = Literal["generate", "sessions", "metrics", "admin"]
 SCOPES: tuple[Scope, ...] = ("generate", "sessions", "metrics", "admin")
 PREFIX = "vssm_"
 MAX_KEY_LENGTH = 100
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _NOBODY = hashlib.sha256(b"").hexdigest()
+
+NONE = Quotas()
 
 
 class KeysError(ValueError):
@@ -37,6 +41,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     scopes: tuple[Scope, ...]
     created: datetime
     expires: datetime | None = None
+    quotas: Quotas = Quotas()
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -81,12 +86,12 @@ def read(data: bytes | str) -> Document:
         raise KeysError(f"these are no API keys: {error}; `vssm-server key create` makes them") from None
 
 
-def make(name: str, scopes: tuple[Scope, ...], expires: datetime | None) -> tuple[Key, str]:
+def make(name: str, scopes: tuple[Scope, ...], expires: datetime | None, quotas: Quotas = NONE) -> tuple[Key, str]:
     """A new entry, and the key itself, which nothing keeps."""
     key_id = secrets.token_hex(6)
     text = f"{PREFIX}{key_id}_{secrets.token_urlsafe(32)}"
     now = datetime.now(UTC).replace(microsecond=0)
-    return Key(name=name, id=key_id, hash=_hash(text), scopes=scopes, created=now, expires=expires), text
+    return Key(name=name, id=key_id, hash=_hash(text), scopes=scopes, created=now, expires=expires, quotas=quotas), text
 
 
 class KeyRing:

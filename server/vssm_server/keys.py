@@ -6,6 +6,9 @@ JOBS = "vssm:jobs"  # stream of accepted, unanswered requests
 GROUP = "workers"  # its consumer group
 WORKERS = "vssm:workers"  # sorted set of worker ids by the time of their last heartbeat
 ASIDE = "vssm:aside"  # stream of the last jobs that were given up, for inspection
+BACKLOGGED = "vssm:backlogged"  # how many jobs wait in all backlogs
+OWNER = "vssm:owner:"  # + name of an API key: its quotas and jobs
+BACKLOG = "vssm:backlog:"  # + name: accepted jobs beyond its share of the stream
 PROBE = "vssm:probe"  # written to see whether Redis has memory left
 BEAT = "vssm:worker:"  # + worker id: heartbeat
 
@@ -39,3 +42,18 @@ def idempotency(key: str, owner: str = "") -> str:
 def session(session_id: str) -> str:
     """Hash of one session."""
     return f"vssm:session:{session_id}"
+
+
+def owner(name: str) -> str:
+    """Hash of an owner's jobs and rates."""
+    return OWNER + name
+
+
+def backlog(name: str) -> str:
+    """List of an owner's jobs that are not in the stream yet."""
+    return BACKLOG + name
+
+
+def stored(name: str) -> list[str]:
+    """An owner's sessions by their end, and their sizes."""
+    return [f"vssm:ends:{name}", f"vssm:bytes:{name}"]

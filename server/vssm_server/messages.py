@@ -62,6 +62,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     session_version: int = 0  # least version of the session that may be resumed
 
 
+def steps_of(request: Request) -> int:
+    """Work of a request: steps of all its samples, those of the prefix for each particle."""
+    prefix = 0 if request.prefix is None else request.prefix.shape[0] * request.num_particles
+    return request.num_samples * (request.length + prefix)
+
+
 class Chunk(msgspec.Struct, frozen=True, tag_field="event", tag="chunk"):
     """Steps of a stream; `position` is that after the last of them."""
 

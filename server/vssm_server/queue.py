@@ -34,11 +34,12 @@ class Job:
     entry: bytes  # id in the stream; starts with the time of acceptance
     request: Request
     deliveries: int  # this one included
+    waited_since: bytes = b""  # when it was accepted, if it came from a backlog; else the entry's id says it
 
     @property
     def accepted_ms(self) -> int:
         """When the request was accepted, by Redis' clock."""
-        return int(self.entry.split(b"-")[0])
+        return int(self.waited_since or self.entry.split(b"-")[0])
 
     @property
     def deadline_ms(self) -> int:
@@ -120,12 +121,12 @@ class Queue:
     def wait(self, block_ms: int) -> list[Job]:
         """The next new job, if one comes within `block_ms`."""
         answer = self._redis.xreadgroup(keys.GROUP, self.consumer, {keys.JOBS: ">"}, count=1, block=block_ms)
-        return self._read([(entry, fields[b"job"], 1) for entry, fields in entries(answer)])
+        return self._read([(entry, fields[b"job"], 1, fields.get(b"at", b"")) for entry, fields in entries(answer)])
 
     def take(self, holding: int, most: int) -> list[Job]:
         """New jobs that are there: as many as make this worker's share fair, at most `most` with those it holds."""
         rows = self._take(keys=[keys.JOBS, keys.WORKERS], args=[keys.GROUP, self.consumer, holding, most, keys.BEAT])
-        return self._read([(entry, fields[1], 1) for entry, fields in rows])
+        return self._read([(entry, fields[1], 1, fields[3] if len(fields) > 3 else b"") for entry, fields in rows])
 
     def held(self, known: list[Job]) -> list[Job]:
         """What this consumer holds beside the jobs it knows of."""
@@ -133,21 +134,22 @@ class Queue:
         rows = self._held(keys=[keys.JOBS], args=args)
         return self._read(rows)
 
-    def _read(self, rows: list[tuple[bytes, bytes, int]]) -> list[Job]:
-        """The jobs of (entry, request, deliveries); one of another version would end every worker that it meets."""
+    def _read(self, rows: list[tuple[bytes, bytes, int, bytes]]) -> list[Job]:
+        """The jobs of (entry, request, deliveries, accepted ms or b""); what cannot be read would end every worker."""
         jobs = []
-        for entry, payload, deliveries in rows:
+        for entry, payload, deliveries, since in rows:
             try:
-                jobs.append(Job(entry, decode_request(self.seal.open(JOB, payload)), deliveries))
+                jobs.append(Job(entry, decode_request(self.seal.open(JOB, payload)), deliveries, since))
             except (msgspec.MsgspecError, SealError) as error:
                 log.error("a job cannot be read and is set aside: %s", error)
-                self._discard(keys=[keys.JOBS, keys.ASIDE], args=[keys.GROUP, entry, payload])
+                names = [keys.JOBS, keys.ASIDE, keys.BACKLOGGED]
+                self._discard(keys=names, args=[keys.GROUP, entry, payload, keys.BACKLOG, keys.OWNER])
         return jobs
 
     def claim(self, count: int, suspects: int) -> list[Job]:
         """Jobs of dead workers: those delivered once, and up to `suspects` of those delivered more often."""
         rows = self._claim(keys=[keys.JOBS], args=[keys.GROUP, self.consumer, keys.BEAT, count, suspects])
-        return self._read([(entry, payload, before + 1) for entry, payload, before in rows])
+        return self._read([(entry, payload, before + 1, since) for entry, payload, before, since in rows])
 
     def cancelled(self, jobs: list[Job]) -> list[Job]:
         """Those of `jobs` that nobody waits for any more."""
@@ -253,6 +255,11 @@ class Queue:
             *saved,
             b"" if end.answer is None else self.seal.close(answer_of(request.idempotency or ""), encode(end.answer)),
         ]
+        if request.owner:
+            names += [keys.owner(request.owner), keys.backlog(request.owner), keys.BACKLOGGED]
+            names += keys.stored(request.owner)
+            made = "" if request.resume or request.session_id is None else request.session_id
+            args += [int(request.stream), made, request.session_id or ""]
         return names, args
 
 

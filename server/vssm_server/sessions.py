@@ -13,6 +13,7 @@ from vssm_server import keys
 from vssm_server.connect import script
 from vssm_server.errors import STATE_UNTRUSTED, Problem
 from vssm_server.messages import SessionHead, decode_head, encode
+from vssm_server.quotas import Terms
 from vssm_server.record import Record
 from vssm_server.seal import Seal, head_of, version_of
 from vssm_server.versions import Versions
@@ -59,6 +60,7 @@ class Sessions:
         self._seal = seal
         self._versions = versions
         self._fork = client.register_script(script("fork"))
+        self._delete = client.register_script(script("delete", out_of_memory=True))
 
     async def get(self, session_id: str, owner: str, least_version: int = 0) -> Session:
         """Raises Problem(session_not_found), also when it is another owner's, and Problem(state_untrusted)."""
@@ -93,14 +95,14 @@ class Sessions:
         return Session(session_id, head, number, made, time.time() + left_ms / 1e3, sealed)
 
     async def fork(
-        self, session_id: str, owner: str, ttl_ms: int | None, record: Record | None
+        self, session_id: str, owner: str, ttl_ms: int | None, record: Record | None, terms: Terms | None = None
     ) -> tuple[Session, bool] | None:
         """A copy under a new id, and whether it was made before; None if the record is of another request.
 
         The copy's head is signed anew for its id; the state stays in Redis. Raises Problem.
         """
         for _ in range(MOST_TRIES):
-            made, answer = await self._copy(session_id, owner, ttl_ms, record)
+            made, answer = await self._copy(session_id, owner, ttl_ms, record, terms)
             if answer == "missing":
                 raise missing(session_id)
             if answer == "mismatch":
@@ -110,7 +112,9 @@ class Sessions:
         message = f"The session {session_id!r} is advanced all the time. Try again after Retry-After seconds."
         raise Problem("session_conflict", message, "session_id")
 
-    async def _copy(self, session_id: str, owner: str, ttl_ms: int | None, record: Record | None) -> tuple[str, str]:
+    async def _copy(
+        self, session_id: str, owner: str, ttl_ms: int | None, record: Record | None, terms: Terms | None
+    ) -> tuple[str, str]:
         try:
             source: Session | None = await self.get(session_id, owner)
         except Problem as problem:
@@ -118,21 +122,25 @@ class Sessions:
                 raise
             source = None  # but the record may know of an earlier copy
         copy = new_id()
-        names = [keys.session(session_id if source else ""), keys.session(copy)]
+        names = [keys.session(session_id if source else ""), keys.session(copy), "" if record is None else record.name]
         args: list[int | str | bytes] = [0, copy, b"", b""]
         if source is not None:
             head = self._seal.close(head_of(copy, source.version), encode(source.head))
             args = [ttl_ms or source.head.ttl_ms, copy, source.sealed, head]
-        if record is not None:
-            names.append(record.name)
-            args += [record.digest, record.kept_ms]
-        made, answer = [part.decode() for part in await self._fork(keys=names, args=args)]
-        return made, answer
+        args += [b"", 0] if record is None else [record.digest, record.kept_ms]
+        if terms is not None:
+            names += keys.stored(owner)
+            args += [source.head.state_bytes if source else 0, terms.stored_sessions, terms.stored_bytes]
+        answer = await self._fork(keys=names, args=args)
+        if terms is not None and answer[0] == b"quota":
+            raise terms.refused(answer[1].decode(), answer[2], answer[3])
+        return answer[0].decode(), answer[1].decode()
 
     async def delete(self, session_id: str, owner: str) -> None:
         """Raises Problem(session_not_found), also when it is another owner's."""
         await self.get(session_id, owner)
-        if not await self._redis.delete(self._key(session_id)):
+        names = [self._key(session_id), *(keys.stored(owner) if owner else [])]
+        if not await self._delete(keys=names, args=[session_id]):
             raise missing(session_id)
         self._versions.delete(session_id)
 

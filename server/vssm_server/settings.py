@@ -45,6 +45,26 @@ class Settings(BaseSettings):
         description="Address on which a gateway publishes this server, where that is not `host`: it decides whether "
         "others can reach it.",
     )
+    key_requests_per_minute: int = Field(
+        default=0, ge=0, description="Accepted requests of an API key; 0: no limit. A key may have quotas of its own."
+    )
+    key_steps_per_minute: int = Field(
+        default=0, ge=0, description="Steps of an API key, samples x (prefix + length); 0: no limit."
+    )
+    key_concurrent_requests: int = Field(
+        default=512, ge=0, description="Accepted, unanswered requests of an API key; 0: no limit."
+    )
+    key_open_streams: int = Field(default=128, ge=0, description="Streams of an API key at once; 0: no limit.")
+    key_stored_sessions: int = Field(default=10_000, ge=0, description="Sessions of an API key; 0: no limit.")
+    key_stored_bytes: int = Field(
+        default=2**28, ge=0, description="Bytes of the states of an API key's sessions; 0: no limit."
+    )
+    key_share: int = Field(
+        default=32,
+        ge=1,
+        description="Requests of an API key that the workers see at once, for each worker; the others of the key wait, "
+        "so that they keep nobody else waiting.",
+    )
     redis_url: str | None = Field(
         default=None,
         description="Redis of the queue and the sessions; without it `serve` runs its own in the state directory.",

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -37,7 +38,9 @@ REQUEST = Request(
 def add(client: redis.Redis, limit: int = 100, **changes: str | int) -> bool:
     request = msgspec.structs.replace(REQUEST, **changes)
     sealed = SEAL.close(JOB, encode(request))
-    answer: bytes = client.register_script(script("enqueue"))(keys=[keys.JOBS], args=[limit, sealed])
+    answer: bytes = client.register_script(script("enqueue"))(
+        keys=[keys.JOBS, keys.BACKLOGGED, ""], args=[limit, sealed]
+    )
     return answer == b"accepted"
 
 
@@ -218,7 +221,7 @@ KEYED = msgspec.structs.replace(REQUEST, idempotency=RECORD)
 
 def add_keyed(client: redis.Redis, request: Request = KEYED) -> bytes:
     args: list[int | str | bytes] = [10, SEAL.close(JOB, encode(request)), request.id, b"digest", b"plan", 60_000]
-    answer: bytes = client.register_script(script("enqueue"))(keys=[keys.JOBS, RECORD], args=args)
+    answer: bytes = client.register_script(script("enqueue"))(keys=[keys.JOBS, keys.BACKLOGGED, RECORD], args=args)
     return answer
 
 
@@ -394,36 +397,51 @@ def test_what_is_held_unknowingly_is_found(client: redis.Redis) -> None:
     assert queue.held(queue.held([])) == []
 
 
-def attacks() -> dict[str, Callable[[redis.Redis, str, dict[bytes, bytes]], None]]:
+Attack = Callable[[redis.Redis, str, dict[Any, Any]], None]
+
+
+def attacks() -> dict[str, Attack]:
     """What somebody who can write Redis does to a session; `older` is what it was before its last commit."""
 
-    def change(field: bytes) -> Callable[[redis.Redis, str, dict[bytes, bytes]], None]:
-        def attack(client: redis.Redis, name: str, _: dict[bytes, bytes]) -> None:
+    def change(field: bytes) -> Attack:
+        def attack(client: redis.Redis, name: str, _: dict[Any, Any]) -> None:
             value = client.hget(name, field)
             assert isinstance(value, bytes)
             client.hset(name, field, bytes([value[0] ^ 1]) + value[1:])
 
         return attack
 
-    def swap(client: redis.Redis, name: str, _: dict[bytes, bytes]) -> None:
-        other = client.hgetall(keys.session("sess_other"))
-        client.hset(name, mapping=dict(other))
+    def swap(client: redis.Redis, name: str, _: dict[Any, Any]) -> None:
+        other: dict[Any, Any] = dict(client.hgetall(keys.session("sess_other")))
+        client.hset(name, mapping=other)
 
-    def replay(client: redis.Redis, name: str, older: dict[bytes, bytes]) -> None:
-        client.hset(name, mapping=dict(older))
+    def replay(client: redis.Redis, name: str, older: dict[Any, Any]) -> None:
+        client.hset(name, mapping=older)
 
-    def replay_as_new(client: redis.Redis, name: str, older: dict[bytes, bytes]) -> None:
+    def replay_as_new(client: redis.Redis, name: str, older: dict[Any, Any]) -> None:
         replay(client, name, older)
         client.hincrby(name, "version", 1)
 
-    def mix(client: redis.Redis, name: str, older: dict[bytes, bytes]) -> None:
+    def mix(client: redis.Redis, name: str, older: dict[Any, Any]) -> None:
         client.hset(name, "state", older[b"state"])
 
+    def command(name: str, *arguments: Any) -> Attack:
+        def attack(client: redis.Redis, key: str, _: dict[Any, Any]) -> None:
+            client.execute_command(name, key, *arguments)  # type: ignore[no-untyped-call]
+
+        return attack
+
     return {
-        "state": change(b"state"), "head": change(b"head"), "version": lambda c, n, _: c.hincrby(n, "version", 1) and None,
-        "no version": lambda c, n, _: c.hdel(n, "version") and None, "junk": lambda c, n, _: c.hset(n, "head", b"x") and None,
-        "swap": swap, "replay": replay, "replay as new": replay_as_new, "mix": mix,
-    }  # fmt: skip
+        "state": change(b"state"),
+        "head": change(b"head"),
+        "version": command("HINCRBY", "version", 1),
+        "no version": command("HDEL", "version"),
+        "junk": command("HSET", "head", b"x"),
+        "swap": swap,
+        "replay": replay,
+        "replay as new": replay_as_new,
+        "mix": mix,
+    }
 
 
 @pytest.mark.parametrize("name", attacks())
@@ -432,7 +450,7 @@ def test_a_state_that_is_not_the_one_saved_last_is_refused(client: redis.Redis, 
     add(client, id="gen_o", session_id="sess_other", resume=False)
     [other] = queue.take(0, 1)
     assert end(queue, other, commit_of(b"other", b"0")) == "done"
-    older = client.hgetall(keys.session("sess_x"))
+    older: dict[Any, Any] = dict(client.hgetall(keys.session("sess_x")))
     add(client)
     [job] = queue.take(0, 1)
     saved = load(queue, job)

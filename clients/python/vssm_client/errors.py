@@ -19,7 +19,7 @@ ClientError
     +-- FailedError                 500
     |   +-- GenerationFailedError, NonFiniteOutputError, InternalServerError
     +-- UnavailableError            429, 503, 504, 507: the same request may succeed later
-        +-- QueueFullError, NoWorkerError, RedisUnavailableError, ShuttingDownError, ModelFailedError, StreamLostError,
+        +-- QuotaExceededError, QueueFullError, NoWorkerError, RedisUnavailableError, ShuttingDownError, ModelFailedError, StreamLostError,
             DeadlineExceededError, StorageFullError
 """
 
@@ -172,6 +172,10 @@ class UnavailableError(ServerError):
     passing = True
 
 
+class QuotaExceededError(UnavailableError):
+    """A quota of the API key is used up; `retry_after` says for how long."""
+
+
 class QueueFullError(UnavailableError):
     """More requests are waiting than the server holds."""
 
@@ -225,6 +229,7 @@ BY_TYPE: dict[str, type[ServerError]] = {
     "unsupported_media_type": UnsupportedMediaTypeError,
     "invalid_value": InvalidValueError,
     "idempotency_mismatch": IdempotencyMismatchError,
+    "quota_exceeded": QuotaExceededError,
     "queue_full": QueueFullError,
     "generation_failed": GenerationFailedError,
     "non_finite_output": NonFiniteOutputError,

@@ -20,6 +20,7 @@ from vssm_server.api.plan import Plan
 from vssm_server.errors import Problem, invalid
 from vssm_server.hub import Hub, Waiter
 from vssm_server.messages import Chunk, Done, decode_reply, encode
+from vssm_server.quotas import Terms
 from vssm_server.record import Record
 from vssm_server.seal import Seal, SealError, answer_of, plan_of
 
@@ -66,6 +67,7 @@ async def accept(
     check_open: Callable[[], None],
     kept_ms: int,
     patience_seconds: float,
+    terms: Terms | None = None,
 ) -> tuple[Plan, Waiter, bool]:
     """The plan and its waiter, and whether it is the answer of an earlier request. Raises Problem."""
     until = time.monotonic() + patience_seconds
@@ -76,7 +78,7 @@ async def accept(
             record = Record(
                 ticket.name, ticket.digest, hub.seal.close(plan_of(ticket.name, ticket.digest), encode(new)), kept_ms
             )
-            if (waiter := await hub.submit(new.request, new.start, record)) is not None:
+            if (waiter := await hub.submit(new.request, new.start, record, terms, new.saved_bytes)) is not None:
                 return new, waiter, False
             continue
         if known.digest != ticket.digest:

@@ -23,6 +23,11 @@ class Plan:
     prefix_steps: int
     quantiles: tuple[float, ...] = ()
 
+    @property
+    def saved_bytes(self) -> int:
+        """About the size of the session that it makes."""
+        return self.request.num_samples * self.info.state_bytes + 512
+
 
 def make_plan(
     asked: GenerateRequest,

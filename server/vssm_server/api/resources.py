@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from vssm_server.api import once
 from vssm_server.api.body import read
 from vssm_server.api.documented import FORK, errors
-from vssm_server.api.guard import owner_of
+from vssm_server.api.guard import caller_of, owner_of
 from vssm_server.api.plan import check_ttl
 from vssm_server.api.schema import ForkRequest, ModelList, ModelResponse, SessionResponse
 from vssm_server.api.state import Api, api_of
@@ -45,7 +45,7 @@ async def fork_session(session_id: str, request: Request, response: Response, ap
     ticket = once.ticket(request, asked.model_dump)
     kept_ms = api.settings.idempotency_seconds * 1000
     record = None if ticket is None else Record(ticket.name, ticket.digest, b"", kept_ms)
-    forked = await api.sessions.fork(session_id, owner_of(request), ttl_ms, record)
+    forked = await api.sessions.fork(session_id, owner_of(request), ttl_ms, record, api.terms_of(caller_of(request)))
     if forked is None:
         raise once.mismatch()
     copy, again = forked

@@ -18,7 +18,7 @@ from vssm_server.api.state import Api
 from vssm_server.api.stream import PING_SECONDS, ClientLeft, EventStream, unless_left, with_pings
 from vssm_server.errors import Problem
 from vssm_server.hub import Waiter
-from vssm_server.messages import Done
+from vssm_server.messages import Done, steps_of
 
 T = TypeVar("T")
 
@@ -45,6 +45,7 @@ class Run:
         headers = {"X-Request-Id": request.id, "X-Vssm-Seed": str(request.seed)}
         if request.session_id is not None:
             headers["X-Vssm-Session"] = request.session_id
+        headers |= self.waiter.headers
         return headers | ({once.REPLAYED: "true"} if self.replayed else {})
 
     async def finish(self) -> None:
@@ -69,7 +70,10 @@ async def plan_of(asked: GenerateRequest, request: Request, api: Api, ticket: on
     info = api.fleet.model(session.head.model if session else asked.model)
     if session and asked.model not in (None, session.head.model):
         info = api.fleet.models.get(session.head.model, info)
-    return make_plan(asked, info, session, api.settings, api.hub.id, ticket.name if ticket else None, owner)
+    plan = make_plan(asked, info, session, api.settings, api.hub.id, ticket.name if ticket else None, owner)
+    if (terms := api.terms_of(caller_of(request))) is not None:
+        terms.check_steps(steps_of(plan.request))
+    return plan
 
 
 async def start(
@@ -85,14 +89,16 @@ async def start(
 async def _accept(
     request: Request, api: Api, ticket: once.Ticket | None, plan: Callable[[], Awaitable[Plan]]
 ) -> tuple[Plan, Waiter, bool]:
+    terms = api.terms_of(caller_of(request))
     if ticket is not None:
         settings = api.settings
         kept_ms = settings.idempotency_seconds * 1000
         return await unless_left(
-            once.accept(api.hub, ticket, plan, api.check_open, kept_ms, settings.deadline_seconds), request.receive
+            once.accept(api.hub, ticket, plan, api.check_open, kept_ms, settings.deadline_seconds, terms),
+            request.receive,
         )
     new = await plan()
-    waiter = await api.hub.submit(new.request, new.start)
+    waiter = await api.hub.submit(new.request, new.start, terms=terms, size=new.saved_bytes)
     assert waiter is not None  # only a record is ever known already
     return new, waiter, False
 

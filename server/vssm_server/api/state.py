@@ -12,6 +12,8 @@ from vssm_server.errors import Problem
 from vssm_server.fleet import Fleet
 from vssm_server.hub import Hub
 from vssm_server.keyfile import ring_of, watch
+from vssm_server.keyring import Key
+from vssm_server.quotas import Terms, terms_of
 from vssm_server.seal import seal_of
 from vssm_server.sessions import Sessions
 from vssm_server.settings import Settings
@@ -27,11 +29,19 @@ class Api:
         self.listener = connect_async(settings.redis_url, ANSWER_SECONDS)
         seal = seal_of(settings)
         self.fleet = Fleet(self.redis, settings.default_model, seal)
-        self.hub = Hub(self.redis, self.listener, settings.queue_limit, self.fleet.drain_seconds, seal)
+        self.hub = Hub(self.redis, self.listener, settings.queue_limit, self.fleet.drain_seconds, seal, self._share)
         self.sessions = Sessions(self.redis, seal, self.hub.versions)
         self.metrics = Metrics(self.fleet)
         self.ring = ring_of(settings)
         self.draining = False
+
+    def _share(self) -> int:
+        """Jobs of one owner that the workers see at once."""
+        return self.settings.key_share * max(1, len(self.fleet.workers))
+
+    def terms_of(self, key: Key | None) -> Terms | None:
+        """The quotas of a caller; None without keys."""
+        return None if key is None else terms_of(key.name, key.quotas, self.settings)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

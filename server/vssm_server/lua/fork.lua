@@ -1,9 +1,10 @@
--- KEYS session, new session [, idempotency record]
--- ARGV ttl ms, new id, head of the session, head of the copy [, digest, ms to keep the record].
+-- KEYS session, new session, idempotency record ('' for none) [, ends, bytes]
+-- ARGV ttl ms, new id, head of the session, head of the copy, digest, ms to keep the record
+--   [, its bytes, sessions and bytes that may be stored; 0: no limit].
 -- Copies the state without its lease: {id of the copy, 'new'}, {'', 'missing'} when there is nothing to copy,
 -- {'', 'moved'} when the session has another head by now, {'', 'mismatch'} when the record is of another request,
--- {id, 'again'} with the copy that the record was made for.
-if KEYS[3] then
+-- {id, 'again'} with the copy that the record was made for, or {'quota', name, limit, ms to wait}.
+if KEYS[3] ~= '' then
   local known = redis.call('HMGET', KEYS[3], 'digest', 'answer')
   if known[1] then
     if known[1] == ARGV[5] then return {known[2], 'again'} end
@@ -13,12 +14,18 @@ end
 local head = redis.call('HGET', KEYS[1], 'head')
 if not head then return {'', 'missing'} end
 if head ~= ARGV[3] then return {'', 'moved'} end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if KEYS[4] then
+  local refused = no_room(KEYS[4], KEYS[5], tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), now)
+  if refused then return refused end
+  keep(KEYS[4], KEYS[5], ARGV[2], ARGV[7], now + tonumber(ARGV[1]))
+end
 redis.call('COPY', KEYS[1], KEYS[2])
 redis.call('HDEL', KEYS[2], 'lease', 'lease_until')
-local time = redis.call('TIME')
-redis.call('HSET', KEYS[2], 'head', ARGV[4], 'created', time[1] * 1000 + math.floor(time[2] / 1000))
+redis.call('HSET', KEYS[2], 'head', ARGV[4], 'created', now)
 redis.call('PEXPIRE', KEYS[2], ARGV[1])
-if KEYS[3] then
+if KEYS[3] ~= '' then
   redis.call('HSET', KEYS[3], 'digest', ARGV[5], 'plan', '', 'answer', ARGV[2])
   redis.call('PEXPIRE', KEYS[3], ARGV[6])
 end
