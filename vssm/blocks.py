@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from vssm import weights
+from vssm import solve, weights
 from vssm.networks import Networks
 from vssm.noise import Counters, Purpose
 from vssm.scaling import normalise, restore
@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 
 
 class Kind(NamedTuple):
-    """What a block does: observes or generates, keeps its encoder up to date, gets its features, weighs particles."""
+    """What a block does: observes or generates, keeps its encoder up to date, gets its features, weighs particles.
+
+    A `budget` is of a decoder that reads earlier values: how many passes it may take.
+    """
 
     observing: bool
     encoding: bool
     reading: bool
     weighing: bool
+    budget: solve.Budget | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Block:
     """What one block made of its rows: values and, where asked for, expected values (R, T, size); the state.
 
     `finite` (R,) says whose distributions and state are. `weight` (R, T) float64: each step's part of the log weights.
+    `passes` (R,) int64: how often the stack of a decoder that reads earlier values went over the row.
     """
 
     values: Tensor | None
@@ -44,6 +49,7 @@ class Block:
     finite: Tensor
     state: dict[str, Tensor]
     weight: Tensor | None = None
+    passes: Tensor | None = None
 
 
 def compute(
@@ -61,8 +67,9 @@ def compute(
     if kind.observing:
         block = observe(model, networks, counters, inputs["x"], inputs.get("e"), state, last, kind.weighing)
     else:
-        block = generate(model, networks, counters, temperature, state, last, steps, mean, kind.encoding)
-    made = {"values": block.values, "mean": block.mean, "finite": block.finite, "weight": block.weight}
+        block = generate(model, networks, counters, temperature, state, last, steps, mean, kind)
+    made = {"values": block.values, "mean": block.mean, "finite": block.finite}
+    made |= {"weight": block.weight, "passes": block.passes}
     return {k: v for k, v in made.items() if v is not None} | {f"state {k}": v for k, v in block.state.items()}
 
 
@@ -80,20 +87,25 @@ def observe(
     x = normalise(x, state["scale"]) if "scale" in state else x
     noise = _noise(model, counters, Purpose.POSTERIOR, x.shape[1])
     seen, state = model.gaussian_noise(noise), dict(state)
-    if e is None:
+    if e is None and model.levels:
         features = model.encoder_features(x, seen, state.get("noise"))
         e, state["encoder"] = networks.encode(features, state["encoder"], last)
     d: Tensor | None = None
     ratios: list[Tensor] = []
     for k, level in enumerate(model.levels):
+        assert e is not None
         z = networks.posterior(k, e, d, noise[k])
         if weigh:  # before `decode`, which may overwrite d
             params = networks.posterior_params(k, e, d), networks.prior_params(k, d)
             ratios.append(weights.log_ratio(level.latent, z, noise[k], *params))
         d, state[f"level{k}"] = networks.decode(k, z, d, state[f"level{k}"], last)
-    assert d is not None
+    if model.past is not None:
+        state |= solve.observe(model, networks, counters.position, x, d, state, last)
     state = _with_noise(state, seen, last)
-    weight = weights.log_prob(model.observation, networks.params(d), x) - sum(ratios) if weigh else None
+    if not weigh:
+        return Block(None, None, _finite(state), state)
+    assert d is not None
+    weight = weights.log_prob(model.observation, networks.params(d), x) - sum(ratios)
     return Block(None, None, _finite(state), state, weight)
 
 
@@ -106,7 +118,7 @@ def generate(
     last: Tensor,
     steps: int,
     mean: bool,
-    encode: bool,
+    kind: Kind,
 ) -> Block:
     """`steps` generated steps of every row; `last` (R,) is each row's last step, `temperature` (R,)."""
     noise = _noise(model, counters, Purpose.PRIOR, steps)
@@ -115,10 +127,17 @@ def generate(
     for k in range(len(model.levels)):
         z = networks.prior(k, d, noise[k])
         d, state[f"level{k}"] = networks.decode(k, z, d, state[f"level{k}"], last)
-    assert d is not None
-    params = networks.params(d)
-    values = model.observation.sample(params, counters, temperature)
-    if encode:
+    passes: Tensor | None = None
+    if model.past is None:
+        assert d is not None
+        params = networks.params(d)
+        values = model.observation.sample(params, counters, temperature)
+    else:
+        outsourced = model.observation.draw_noise(counters, steps, temperature)
+        solved = solve.solve(model, networks, counters.position, outsourced, d, state, last, kind.budget)
+        params, values, passes = solved.params, solved.values, solved.passes
+        state |= solved.state
+    if kind.encoding:
         features = model.encoder_features(values, seen, state.get("noise"))
         _, state["encoder"] = networks.encode(features, state["encoder"], last)
     within = torch.arange(steps, device=last.device) <= last[:, None]
@@ -129,7 +148,7 @@ def generate(
         expected = None if expected is None else restore(expected, state["scale"])
         finite &= ((values * 0).sum(2).eq(0) >= within).all(1)
     state = _with_noise(state, seen, last)
-    return Block(values, expected, finite & _finite(state), state)
+    return Block(values, expected, finite & _finite(state), state, passes=passes)
 
 
 def _finite(state: dict[str, Tensor]) -> Tensor:

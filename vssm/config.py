@@ -114,6 +114,35 @@ class Decoder(Config):
     linear: bool = False
 
 
+class Past(Config):
+    """The decoder also reads earlier values: p(x_t | z_{1..t}, x_{<t}), exact mode; see `vssm.past`.
+
+    A stack reads the values at the distances `far`, which begin at `near` + 1, and so, by its state, all before them.
+    The head reads the last `near` steps itself. So `near` + 1 steps can be made in one parallel pass of the stack.
+    """
+
+    near: int = Field(ge=0, le=4096, description="steps before this one that the head reads directly")
+    far: tuple[Width, ...] = Field(min_length=1, max_length=1024, description="distances of what the stack reads")
+    layers: Layers = 2
+    grid: tuple[Width, ...] = Field(
+        default=(), max_length=4, description="rows, columns, ... of a step's position, whose embeddings it also reads"
+    )
+    auxiliary_weight: float = Field(
+        default=0.0, ge=0.0, le=1.0, description="of a second head's log-likelihood in training, from the latents alone"
+    )
+
+    @model_validator(mode="after")
+    def _distances_begin_after_near(self) -> Past:
+        if self.far[0] != self.near + 1 or list(self.far) != sorted(set(self.far)):
+            raise ValueError(f"far must begin with near + 1 = {self.near + 1} and ascend, each distance once")
+        return self
+
+    @property
+    def reach(self) -> int:
+        """How many earlier steps' values are kept."""
+        return self.far[-1]
+
+
 class Image(Config):
     """How a whole sequence reads as a picture, row by row."""
 
@@ -163,9 +192,26 @@ class SequenceConfig(Config):
 
 
 class ModelConfig(SequenceConfig):
-    """A VSSM: latent levels from coarse to fine, an encoder and a decoder."""
+    """A VSSM: latent levels from coarse to fine, an encoder and a decoder.
+
+    With `past` the decoder is autoregressive as well. Then there may be no levels, and so no encoder: a latent-free
+    model, whose bound is the log-likelihood itself.
+    """
 
     family: Literal["vssm"] = Field(default="vssm", exclude=True)  # not written: folders without one are VSSMs
-    levels: tuple[Level, ...] = Field(min_length=1, max_length=16)
-    encoder: Encoder
+    levels: tuple[Level, ...] = Field(default=(), max_length=16)
+    encoder: Encoder | None = Field(default=None, exclude_if=lambda encoder: encoder is None)
     decoder: Decoder
+    past: Past | None = Field(default=None, exclude_if=lambda past: past is None)
+
+    @model_validator(mode="after")
+    def _latents_and_past(self) -> Self:
+        if not self.levels and self.past is None:
+            raise ValueError("levels must not be empty, unless the decoder reads the past")
+        if bool(self.levels) != (self.encoder is not None):
+            raise ValueError("encoder is given exactly when there are levels")
+        if self.past is not None and self.decoder.linear:
+            raise ValueError("a decoder that reads the past cannot be linear")
+        if self.past is not None and self.past.auxiliary_weight and not self.levels:
+            raise ValueError("auxiliary_weight needs levels: it is of a head that reads only the latents")
+        return self

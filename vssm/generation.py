@@ -67,6 +67,8 @@ def _state_shapes(model: VSSM) -> dict[str, tuple[int, ...]]:
         shapes["noise"] = (model.noise_size,)
     if model.config.scaling != "none":
         shapes["scale"] = (2 * model.config.size,)
+    if model.past is not None:
+        shapes |= {"past": model.past.stack.state_shape, "recent": (model.past.config.reach, model.config.size)}
     return shapes | {f"level{k}": level.stack.state_shape for k, level in enumerate(model.levels)}
 
 
@@ -133,9 +135,9 @@ def _check(model: VSSM, window: Window) -> None:
 
 
 def _check_prefix(model: VSSM, position: int) -> None:
-    if isinstance(model.encoder, Stack):
+    if model.takes_prefix == "anywhere":
         return
-    if not model.config.encoder.prefixes:
+    if model.takes_prefix == "none":
         raise ObservationError(
             "a prefix needs a model with a causal encoder, or a bidirectional one trained with cut_prefixes; "
             "this one's is bidirectional and knows only whole sequences"
@@ -185,8 +187,9 @@ def stream(
     output: Output = "sample",
     encode: bool = True,
     num_particles: int = 1,
+    max_passes: int | None = None,
 ) -> Iterator[Generated]:
-    """Chunks of at most `chunk_steps` generated steps, each with its state."""
+    """Chunks of at most `chunk_steps` generated steps, each with its state; of whole windows of passes."""
     if state is not None and (num_samples is not None or seed is not None):
         raise ValueError("num_samples and seed come from the state when one is given; leave them out")
     if output not in ("sample", "mean"):
@@ -209,8 +212,12 @@ def stream(
             if length is None
             else f"length must be at least 1, not {length}"
         )
+    budget = None if max_passes is None else model.budget(max_passes, remaining)
+    whole = budget.segment if budget else model.steps_a_pass
     while remaining:
-        window = Window(state, min(chunk_steps, remaining), None, temperature, output, encode)
+        most = max(whole, chunk_steps) if budget else chunk_steps
+        steps = min(most - most % whole or most, remaining)
+        window = Window(state, steps, None, temperature, output, encode, budget=budget)
         chunk = _finite(advance(model, [window])[0])
         state, remaining = chunk.state, remaining - window.length
         yield chunk
@@ -227,6 +234,7 @@ def generate(
     output: Output,
     encode: bool,
     num_particles: int,
+    max_passes: int | None,
 ) -> Generated:
     """All steps at once, in one pass for lengths up to 2^14 and in passes of that many steps beyond."""
     chunks = list(
@@ -242,6 +250,9 @@ def generate(
             output=output,
             encode=encode,
             num_particles=num_particles,
+            max_passes=max_passes,
         )
     )
-    return Advance(np.concatenate([c.values for c in chunks], axis=1), chunks[-1].state)
+    values = np.concatenate([c.values for c in chunks], axis=1)
+    passes = [chunk.passes for chunk in chunks if chunk.passes is not None]
+    return Advance(values, chunks[-1].state, passes=np.sum(passes, axis=0) if passes else None)

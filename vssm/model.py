@@ -35,6 +35,8 @@ from vssm.networks import Networks, build_networks
 from vssm.noise import MAX_PARTICLES
 from vssm.observations import build_observation
 from vssm.passes import Advance, Output, Window
+from vssm.past import Past, hidden, params
+from vssm.solve import Budget
 from vssm.ssm import Bidirectional, Stack
 from vssm.state import State
 
@@ -63,6 +65,7 @@ class Level(nn.Module):
     def __init__(self, model: ModelConfig, index: int) -> None:
         super().__init__()
         level, decoder = model.levels[index], model.decoder
+        assert model.encoder is not None  # there is one wherever there are levels
         self.latent: Latent = build_latent(level, model.encoder.width, decoder.width, lowest=index == 0)
         self.inject = nn.Linear(self.latent.size, decoder.width)
         self.stack = Stack(decoder.width, decoder.state, level.layers, decoder.linear)
@@ -80,16 +83,18 @@ class VSSM(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        encoder = config.encoder
-        decoder = config.decoder
+        encoder, decoder = config.encoder, config.decoder
         self.observation = build_observation(config.observation, config.size, decoder.width, decoder.linear)
-        self.noise_size = (
-            sum(v.size for v in config.levels if isinstance(v, GaussianLevel)) if encoder.sees_noise else 0
-        )
-        self.embed = nn.Linear(self.observation.feature_size + self.noise_size, encoder.width)
-        stack = Stack if encoder.kind == "causal" else Bidirectional
-        self.encoder = stack(encoder.width, encoder.state, encoder.layers)
+        seen = [v.size for v in config.levels if isinstance(v, GaussianLevel)] if encoder and encoder.sees_noise else []
+        self.noise_size = sum(seen)
+        self.embed: nn.Linear | None = None
+        self.encoder: Stack | Bidirectional | None = None
+        if encoder is not None:
+            self.embed = nn.Linear(self.observation.feature_size + self.noise_size, encoder.width)
+            stack = Stack if encoder.kind == "causal" else Bidirectional
+            self.encoder = stack(encoder.width, encoder.state, encoder.layers)
         self.levels = cast("list[Level]", nn.ModuleList(Level(config, k) for k in range(len(config.levels))))
+        self.past = None if config.past is None else Past(config, self.observation)
         self._weights: list[nn.Parameter] = []
         self._packed: tuple[tuple[object, ...], Networks] | None = None
 
@@ -101,7 +106,7 @@ class VSSM(nn.Module):
         `noise` (B, T, Zg) made the Gaussian latents of these steps and `before` (B, Zg) those of the step before (None
         at the start of the sequence); both are read only by an encoder that sees noise.
         """
-        features: Tensor = self.observation.embed(x).to(self.embed.weight.dtype)
+        features: Tensor = self.observation.embed(x).to(self.weight.dtype)
         if not self.noise_size or noise is None:
             return features
         first = noise.new_zeros(noise.shape[0], 1, noise.shape[2]) if before is None else before[:, None]
@@ -109,6 +114,8 @@ class VSSM(nn.Module):
 
     def encode(self, x: Tensor, noise: Tensor | None) -> Tensor:
         """Encoder features (B, T, E) of whole sequences x (B, T, size); see `encoder_features`."""
+        assert self.embed is not None
+        assert self.encoder is not None
         embedded = self.embed(self.encoder_features(x, noise, None))
         if isinstance(self.encoder, Bidirectional):
             features: Tensor = self.encoder(embedded)
@@ -124,8 +131,21 @@ class VSSM(nn.Module):
         assert d is not None
         return self.observation.params(d)
 
-    def infer(self, x: Tensor, noise: Sequence[Tensor]) -> tuple[list[Draw], Tensor]:
-        """Posterior draws of every level (coarse to fine) and the features (B, T, D) they decode to."""
+    def params(self, x: Tensor, d: Tensor | None) -> Tensor:
+        """Parameters (B, T, *params_shape) of p(x_t | z_{1..t}), or of p(x_t | z_{1..t}, x_{<t}) with a past.
+
+        x (B, T, size) are whole sequences, d (B, T, D) the features of their latents, None without levels.
+        """
+        if self.past is None:
+            assert d is not None
+            return self.observation.params(d)
+        features, near = self.past.whole(self.observation.embed(x).to(self.weight.dtype), d)
+        return params(self.observation, hidden(self.observation, features) + near)
+
+    def infer(self, x: Tensor, noise: Sequence[Tensor]) -> tuple[list[Draw], Tensor | None]:
+        """Posterior draws of every level (coarse to fine) and the features (B, T, D) they decode to, if any."""
+        if not self.levels:
+            return [], None
         return self.infer_from(self.posterior_features(x, noise), noise)
 
     def infer_from(self, e: Tensor, noise: Sequence[Tensor]) -> tuple[list[Draw], Tensor]:
@@ -157,7 +177,7 @@ class VSSM(nn.Module):
 
     def draw_noise(self, x: Tensor, generator: torch.Generator | None = None) -> list[Tensor]:
         """Base noise of every level for x (B, T, size), for training and evaluation."""
-        like = self.embed.weight
+        like = self.weight
         return [v.latent.draw_noise((x.shape[0], x.shape[1]), like, generator) for v in self.levels]
 
     def elbo(
@@ -172,22 +192,35 @@ class VSSM(nn.Module):
         `free_bits` (nats per level and step, of the batch mean) and `kl_weight` change only `objective`.
         """
         draws, d = self.infer(x, self.draw_noise(x, generator))
-        log_likelihood = self.observation.log_prob(self.observation.params(d), x).sum(1)
+        log_likelihood = self.observation.log_prob(self.params(x, d), x).sum(1)
+        if not draws:
+            return Elbo(log_likelihood, log_likelihood.new_zeros(len(x), 0), log_likelihood)
         kl = torch.stack([draw.kl for draw in draws], dim=-1)  # (B, T, levels)
         floor = (free_bits - kl.mean(0)).clamp(min=0.0).sum() if free_bits else 0.0
-        objective = log_likelihood - kl_weight * (kl.sum((1, 2)) + floor)
+        objective = log_likelihood - kl_weight * (kl.sum((1, 2)) + floor) + self._auxiliary(x, d)
         return Elbo(log_likelihood, kl.sum(1), objective)
+
+    def _auxiliary(self, x: Tensor, d: Tensor | None) -> Tensor | float:
+        """The weighted log-likelihood (B,) of the second head, which reads the latents alone."""
+        if self.past is None or self.past.auxiliary is None:
+            return 0.0
+        alone = self.observation.shaped(self.past.auxiliary(d))
+        return self.past.config.auxiliary_weight * self.observation.log_prob(alone, x).sum(1)
 
     def log_weight(self, x: Tensor, noise: Sequence[Tensor]) -> Tensor:
         """log p(x, z) - log q(z | x) (B,) of the latents that `noise` gives; its exponential has mean p(x)."""
         draws, d = self.infer(x, noise)
-        log_likelihood = self.observation.log_prob(self.observation.params(d), x).sum(1)
-        return log_likelihood - torch.stack([draw.log_ratio.sum(1) for draw in draws]).sum(0)
+        log_likelihood = self.observation.log_prob(self.params(x, d), x).sum(1)
+        return log_likelihood - sum(draw.log_ratio.sum(1) for draw in draws)
 
     def log_likelihood(
         self, x: Tensor, num_importance_samples: int = 64, generator: torch.Generator | None = None
     ) -> Tensor:
-        """The importance-weighted bound on log p(x) with K samples (Burda et al., 2016): (B,) nats, no gradient."""
+        """The importance-weighted bound on log p(x) with K samples (Burda et al., 2016): (B,) nats, no gradient.
+
+        Without levels it is log p(x) itself, whatever K.
+        """
+        num_importance_samples = num_importance_samples if self.levels else 1
         at_once = max(1, _STEPS_AT_ONCE // max(1, x.shape[0] * x.shape[1]))
         weights: list[Tensor] = []
         with torch.no_grad():
@@ -225,6 +258,7 @@ class VSSM(nn.Module):
         output: Output = "sample",
         encode: bool = True,
         num_particles: int = 1,
+        max_passes: int | None = None,
     ) -> Generated:
         """Generate `length` steps: from the start, after a `prefix` (steps, size), or resumed from a `state`.
 
@@ -234,10 +268,12 @@ class VSSM(nn.Module):
         not go over the generated steps, which is faster, but the state then takes no observed steps later.
         With `num_particles` (to 64) each sample draws so many latent paths through the prefix and goes on with one,
         chosen by its importance weight: nearer to p(rest | prefix), for that many times the work on the prefix.
+        A decoder that reads earlier values takes several passes (`passes` of the result). `max_passes` stops earlier;
+        where they are not enough, the values are approximate, less like the model's, and depend on `length`.
         Raises ValueError (ObservationError, StateError) for what does not fit.
         """
         return generation.generate(
-            self, num_samples, length, seed, prefix, state, temperature, output, encode, num_particles
+            self, num_samples, length, seed, prefix, state, temperature, output, encode, num_particles, max_passes
         )
 
     def stream(self, chunk_steps: int = 256, **arguments: Any) -> Iterator[Generated]:
@@ -266,23 +302,45 @@ class VSSM(nn.Module):
         return self._packed[1]
 
     def _versions(self) -> tuple[object, ...]:
-        weight = self.embed.weight
+        weight = self.weight
         return weight.device, weight.dtype, sum(map(attrgetter("_version"), self._weights))
 
     @property
+    def weight(self) -> Tensor:
+        """One of the weights, for its device and dtype."""
+        if self.embed is not None:
+            return self.embed.weight
+        assert self.past is not None
+        return self.past.far.weight
+
+    @property
     def device(self) -> torch.device:
-        return self.embed.weight.device
+        return self.weight.device
 
     @property
     def takes_prefix(self) -> Literal["anywhere", "start", "none"]:
         """Where observed steps may come: after any steps, as a whole at the start of a sequence, or never."""
-        if isinstance(self.encoder, Stack):
+        if not isinstance(self.encoder, Bidirectional):
             return "anywhere"
-        return "start" if self.config.encoder.prefixes else "none"
+        encoder = self.config.encoder
+        return "start" if encoder is not None and encoder.prefixes else "none"
+
+    @property
+    def steps_a_pass(self) -> int:
+        """Steps that a pass is sure to make of a decoder that reads earlier values, near + 1; else 1."""
+        return 1 if self.past is None else self.past.config.near + 1
+
+    def budget(self, max_passes: int, length: int) -> Budget | None:
+        """What keeps `length` steps within `max_passes`; None where nothing needs to. Raises ValueError."""
+        if self.past is None:
+            raise ValueError("max_passes is for a model whose decoder reads earlier values; this one takes one pass")
+        return Budget.of(max_passes, length, self.past.config.near)
 
     @property
     def max_particles(self) -> int:
         """The largest `num_particles`; 1 where paths of this kind of model cannot be weighed."""
+        if self.past is not None:  # without levels conditioning is exact, with them their weights are not computed yet
+            return 1
         return MAX_PARTICLES if weights.possible(self.observation, [v.latent for v in self.levels]) else 1
 
     def check_observed(self, values: Any) -> np.ndarray[Any, Any]:
@@ -301,9 +359,10 @@ class VSSM(nn.Module):
             "observation": self.observation.describe(),
             "modality": config.modality,
             "image": config.image.model_dump() if config.image else None,
-            "encoder": config.encoder.kind,
+            "encoder": "none" if config.encoder is None else config.encoder.kind,
             "takes_prefix": self.takes_prefix,
             "max_particles": self.max_particles,
+            "steps_a_pass": None if self.past is None else self.steps_a_pass,
             "state_bytes": self.start().tensor_bytes,
             "max_temperature": MAX_TEMPERATURE,
         }

@@ -6,6 +6,7 @@
     posterior_params, prior_params             -> what z is distributed as: for the weights of particles
     decode      z, features of the level below -> features of a level, its state
     params      features of the last level    -> p(x | z)
+    far, sweep  of a decoder that reads earlier values, see `vssm.past`
 
     run         a function of these       -> its results, from a graph where that is faster
 
@@ -19,10 +20,11 @@ from collections.abc import Callable, Collection, Hashable
 from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vssm.compiled.networks import CompiledNetworks
 from vssm.flow import given
+from vssm.past import hidden, sweep
 from vssm.ssm import Bidirectional, Stack
 
 if TYPE_CHECKING:
@@ -62,6 +64,15 @@ class Networks(Protocol):
     def params(self, d: Tensor) -> Tensor:
         """(B, T, *params_shape), see `vssm.observations`."""
 
+    def far(self, e: Tensor, added: Tensor | None, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        """Features at the distances that the stack reads, (B, T, far * F), and what is added -> b (B, T, D), state."""
+
+    def sweep(self, b: Tensor, e: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """The head through T steps in order: b (B, T, D), noise (B, T, ...) -> values (B, T, size), parameters.
+
+        e (B, near + T, F) begins with the features of the `near` steps before, and takes those of what is chosen.
+        """
+
     def run(
         self, name: Hashable, function: Function, inputs: dict[str, Tensor], steps: int, timed: Collection[str]
     ) -> dict[str, Tensor]:
@@ -81,12 +92,13 @@ class ReferenceNetworks:
 
     def encode(self, features: Tensor, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """See `Networks`."""
-        encoded: tuple[Tensor, Tensor] = cast(Stack, self._model.encoder)(self._model.embed(features), state, last)
+        embedded = cast(nn.Linear, self._model.embed)(features)
+        encoded: tuple[Tensor, Tensor] = cast(Stack, self._model.encoder)(embedded, state, last)
         return encoded
 
     def encode_whole(self, features: Tensor) -> Tensor:
         """See `Networks`."""
-        e: Tensor = cast(Bidirectional, self._model.encoder)(self._model.embed(features))
+        e: Tensor = cast(Bidirectional, self._model.encoder)(cast(nn.Linear, self._model.embed)(features))
         return e
 
     def prior(self, k: int, d: Tensor | None, noise: Tensor) -> Tensor:
@@ -115,6 +127,20 @@ class ReferenceNetworks:
         """See `Networks`."""
         return self._model.observation.params(d)
 
+    def far(self, e: Tensor, added: Tensor | None, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Networks`."""
+        past = self._model.past
+        assert past is not None
+        u = past.far(e)
+        features, after = past.stack(u if added is None else u + added, state, last)
+        return hidden(self._model.observation, features), after
+
+    def sweep(self, b: Tensor, e: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Networks`."""
+        past = self._model.past
+        assert past is not None
+        return sweep(self._model.observation, past.near, past.config.near, b, e, noise)
+
     def run(
         self, name: Hashable, function: Function, inputs: dict[str, Tensor], steps: int, timed: Collection[str]
     ) -> dict[str, Tensor]:
@@ -124,7 +150,7 @@ class ReferenceNetworks:
 
 def build_networks(model: VSSM) -> Networks:
     """The fastest networks for the model's device and dtype."""
-    weight = model.embed.weight
+    weight = model.weight
     if weight.dtype != torch.float32:
         return ReferenceNetworks(model)
     if weight.device.type == "cuda":

@@ -19,21 +19,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vssm.blocks import Kind, compute
+from vssm.config import Encoder
 from vssm.networks import Networks
 from vssm.noise import Counters, particle
 from vssm.particles import Particles
+from vssm.solve import Budget
+from vssm.ssm import Bidirectional, Stack
 from vssm.state import State
 
 if TYPE_CHECKING:
     from vssm.model import VSSM
 
+_WINDOWED = 16  # times as many steps in a block that is cut into windows
 Output = Literal["sample", "mean"]
 Array = np.ndarray[Any, Any]
 
@@ -46,7 +50,8 @@ class Window:
 
     `temperature` scales the observation noise (0 = most likely value); `output` "mean" returns expected values and
     still advances on samples. `encode` keeps the encoder up to date, which a later prefix needs. `particles`, whose
-    state it then is, are weighed by what is observed.
+    state it then is, are weighed by what is observed. A `budget` of passes makes the values of
+    a decoder that reads earlier ones approximate; the window is then whole segments, or the end of what is wanted.
     """
 
     state: State
@@ -56,6 +61,7 @@ class Window:
     output: Output = "sample"
     encode: bool = True
     particles: Particles | None = None
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class Advance:
     state: State
     finite: bool = True
     log_weight: Array | None = None
+    passes: Array | None = None
 
 
 class Part:
@@ -83,6 +90,7 @@ class Part:
         self.finite = True
         self.features: Tensor | None = None
         self.log_weight = None if window.particles is None else window.particles.log_weight
+        self.passes: Array | None = None
 
     def take(self, made: dict[str, Tensor], done: int) -> None:
         """Keeps this window's share of what a block made, before which `done` steps were done; all on the host."""
@@ -90,6 +98,9 @@ class Part:
         if source is not None:
             self.values.append(source[self.rows, : self.window.length - done].numpy())
         self.finite = self.finite and bool(made["finite"][self.rows].all())
+        if "passes" in made:
+            passes = made["passes"][self.rows].numpy()
+            self.passes = passes if self.passes is None else self.passes + passes
         if self.log_weight is not None:  # one step after another, so that windows may be cut anywhere
             terms = made["weight"][self.rows, : self.window.length - done].numpy()
             self.log_weight = np.add.accumulate(np.column_stack([self.log_weight, terms]), axis=1)[:, -1]
@@ -106,7 +117,8 @@ class Part:
         )
         if not values:
             return Advance(np.zeros((before.num_samples, 0, size)), state, self.finite, self.log_weight)
-        return Advance(values[0] if len(values) == 1 else np.concatenate(values, axis=1), state, self.finite)
+        made = values[0] if len(values) == 1 else np.concatenate(values, axis=1)
+        return Advance(made, state, self.finite, passes=self.passes)
 
 
 class Pass:
@@ -143,16 +155,23 @@ class Pass:
         done = 0
         while active := [part for part in self.parts if part.window.length > done]:
             rows = active[-1].rows.stop
-            steps = min(active[0].window.length - done, max(1, self.networks.block_rows // rows))
+            steps = min(active[0].window.length - done, self._block_steps(rows))
             made = self._block(active, rows, done, steps)
             for part in active:
                 part.take(made, done)
             done += steps
         states, size = _to_host(self.state), self.model.config.size
-        results = dict(
-            zip(self.order, (part.result(states, self.kind.encoding, size) for part in self.parts), strict=True)
-        )
+        encoder = self.kind.encoding or self.model.encoder is None  # one without a state is always up to date
+        results = dict(zip(self.order, (part.result(states, encoder, size) for part in self.parts), strict=True))
         return [results[i] for i in range(len(results))]
+
+    def _block_steps(self, rows: int) -> int:
+        """Steps of a block; a decoder that reads earlier values cuts it further by itself, into windows."""
+        past = self.model.past
+        if past is None:
+            return max(1, self.networks.block_rows // rows)
+        whole = self.kind.budget.segment if self.kind.budget else past.config.near + 1
+        return whole * max(1, _WINDOWED * self.networks.block_rows // rows // whole)
 
     def _block(self, active: list[Part], rows: int, done: int, steps: int) -> dict[str, Tensor]:
         """One block through the networks: values, expected values and `finite` on the host; the state stays here."""
@@ -186,7 +205,7 @@ class Pass:
 
     def _features(self, active: list[Part], rows: int, done: int, steps: int) -> Tensor:
         """Encoder features of the block (R, T, E), zeros behind shorter windows."""
-        e = self.model.embed.weight.new_zeros(rows, steps, self.model.config.encoder.width)
+        e = self.model.weight.new_zeros(rows, steps, cast(Encoder, self.model.config.encoder).width)
         for part in active:
             assert part.features is not None
             given = part.features[done : done + steps]
@@ -220,10 +239,11 @@ def _to_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def alike(model: VSSM, window: Window) -> Kind:
     """The windows of one pass have one kind."""
     observing = window.observed is not None
-    causal = model.config.encoder.kind == "causal"
+    causal = isinstance(model.encoder, Stack)
     return Kind(
         observing=observing,
         encoding=causal and (window.encode or observing),
-        reading=observing and not causal,
+        reading=observing and isinstance(model.encoder, Bidirectional),
         weighing=window.particles is not None,
+        budget=window.budget,
     )

@@ -102,6 +102,12 @@ class Recipe(_Table):
                     f"training.cut_prefixes is for a VSSM: a {model.family} learns from all prefixes anyway"
                 )
             return self
+        if model.encoder is None:
+            if cut:
+                raise ValueError(
+                    "training.cut_prefixes is for a model with an encoder; this one learns from all prefixes"
+                )
+            return self
         if model.encoder.kind == "bidirectional" and cut != model.encoder.prefixes:
             raise ValueError(
                 f"training.cut_prefixes is {cut} and model.encoder.prefixes is {model.encoder.prefixes}: with a "

@@ -58,6 +58,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     timeout_ms: int
     idempotency: str | None  # name of the record that keeps the answer
     num_particles: int = 1  # latent paths of each sample through the prefix
+    max_passes: int | None = None  # of a model whose decoder reads earlier values; fewer than needed approximate
     owner: str = ""  # whose sessions it may resume and makes
     session_version: int = 0  # least version of the session that may be resumed
 
@@ -87,6 +88,15 @@ class Done(msgspec.Struct, frozen=True, tag_field="event", tag="done", kw_only=T
     queue_ms: float
     generate_ms: float
     session_version: int | None = None  # of the saved state
+    passes: "Passes | None" = None
+
+
+class Passes(msgspec.Struct, frozen=True):
+    """Of a model whose decoder reads earlier values: passes over the samples, and whether they were too few."""
+
+    mean: float
+    max: int
+    approximate: bool
 
 
 class Failure(msgspec.Struct, frozen=True, tag_field="event", tag="failure"):
@@ -137,6 +147,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     max_temperature: float
     takes_prefix: str = "anywhere"  # or only at the "start", whole; or "none"
     max_particles: int = 1
+    steps_a_pass: int | None = None  # of a model whose decoder reads earlier values: so many are sure
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):

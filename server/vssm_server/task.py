@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from vssm import VSSM, Advance, State, Window
 from vssm.particles import Particles
-from vssm_server.messages import Array, Chunk, Done, SessionHead
+from vssm.solve import Budget
+from vssm_server.messages import Array, Chunk, Done, Passes, SessionHead
 from vssm_server.queue import Commit, End, Job, Saved, digest_of
 
 STREAM_PARTS = 8  # a stream gets about this many chunks, or more when they would exceed the largest chunk
@@ -34,6 +35,10 @@ class Task:
             self.state = model.scaled(state, self._prefix)
             if request.num_particles > 1:
                 self._particles = Particles.of(self.state, request.num_particles)
+        self._budget: Budget | None = None
+        if request.max_passes is not None and request.length:
+            self._budget = model.budget(request.max_passes, request.length)
+        self._passes = np.zeros(request.num_samples, np.int64)
         self._observed = 0
         self._generated = 0
         self._queue_ms = queue_ms
@@ -67,18 +72,27 @@ class Task:
     @property
     def least(self) -> int:
         """Steps of the smallest next window."""
-        return len(self._prefix) if self._prefix is not None and self.whole else 1
+        if self._prefix is not None and self.observing:
+            return len(self._prefix) if self.whole else 1
+        return min(self._budget.segment, self._left) if self._budget else 1
+
+    @property
+    def _left(self) -> int:
+        """Steps still to generate."""
+        return self.job.request.length - self._generated
 
     def wanted(self, most: int) -> int:
-        """Steps of the next window, at most `most`; of a `whole` one all or none."""
+        """Steps of the next window, at most `most`: all or none of a `whole` one; else whole passes, if they fit."""
         if self._prefix is not None and self.observing:
             if self.whole:
                 return len(self._prefix) if len(self._prefix) <= most else 0
             return min(most, len(self._prefix) - self._observed)
-        length = self.job.request.length
         if self.job.request.stream:
-            most = min(most, math.ceil(length / STREAM_PARTS))
-        return min(most, length - self._generated)
+            most = min(most, max(self.least, math.ceil(self.job.request.length / STREAM_PARTS)))
+        each = self._budget.segment if self._budget else self.model.steps_a_pass
+        if most >= self._left:
+            return self._left
+        return most - most % each if most >= each else 0 if self._budget else most
 
     def window(self, steps: int) -> Window:
         """The next `steps` steps, for `VSSM.advance`."""
@@ -94,7 +108,8 @@ class Task:
             observed=observed,
             temperature=request.temperature,
             output="mean" if request.output == "mean" else "sample",
-            encode=request.session_id is not None and self.model.config.encoder.kind == "causal",
+            encode=request.session_id is not None and self.model.takes_prefix == "anywhere",
+            budget=self._budget,
         )
 
     def take(self, steps: int, advance: Advance) -> Chunk | None:
@@ -104,6 +119,8 @@ class Task:
             return None
         self.state = advance.state
         self._generated += steps
+        if advance.passes is not None:
+            self._passes += advance.passes
         if not self.job.request.stream or self.job.request.idempotency is not None:
             self.values.append(advance.values)
         if self.job.request.stream:
@@ -135,12 +152,18 @@ class Task:
             queue_ms=self._queue_ms,
             generate_ms=(time.perf_counter() - self._started) * 1e3,
             session_version=None if self.job.request.session_id is None else self._replaces + 1,
+            passes=self._passes_made(),
         )
 
     @property
     def _replaces(self) -> int:
         """Version of the session that this continues; 0 when it begins one."""
         return 0 if self._saved is None else int(self._saved.version)
+
+    def _passes_made(self) -> Passes | None:
+        if not self._passes.any():
+            return None
+        return Passes(float(self._passes.mean()), int(self._passes.max()), self._budget is not None)
 
     def _all_values(self) -> NDArray[np.generic]:
         return self.values[0] if len(self.values) == 1 else np.concatenate(self.values, axis=1)

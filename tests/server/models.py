@@ -28,6 +28,16 @@ KINDS: dict[str, dict[str, object]] = {
     "text": {"length": 64, "size": 1, "modality": "text", "observation": {"kind": "categorical", "classes": 256}},
     "series": {"length": 32, "size": 2, "observation": {"kind": "gaussian"}},
     "scaled": {"length": 32, "size": 2, "observation": {"kind": "gaussian"}, "scaling": "prefix"},
+    "exact": {
+        "length": 64,
+        "size": 1,
+        "modality": "image",
+        "image": {"height": 8, "width": 8},
+        "observation": {"kind": "bernoulli"},
+        "levels": [],
+        "encoder": None,
+        "past": {"near": 3, "far": [4, 8], "layers": 1, "grid": [8, 8]},
+    },
     "blind": {
         "length": 16,
         "size": 1,

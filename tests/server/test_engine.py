@@ -21,7 +21,9 @@ from vssm import VSSM, Advance, Window
 Values = NDArray[np.generic]
 
 
-def job(model: str, seed: int, rows: int, length: int, prefix: Values | None = None, particles: int = 1) -> Job:
+def job(
+    model: str, seed: int, rows: int, length: int, prefix: Values | None = None, particles: int = 1, owner: str = ""
+) -> Job:
     request = Request(
         id=f"gen_{seed}",
         reply_to="api",
@@ -39,6 +41,7 @@ def job(model: str, seed: int, rows: int, length: int, prefix: Values | None = N
         timeout_ms=1000,
         idempotency=None,
         num_particles=particles,
+        owner=owner,
     )
     return Job(b"0-1", request, 1)
 
@@ -79,6 +82,7 @@ class SlotNoise:
 
     def __init__(self, model: VSSM) -> None:
         self._model = model
+        self.steps_a_pass = 1
         self.config, self.fingerprint = model.config, model.fingerprint
 
     def advance(self, windows: Sequence[Window]) -> list[Advance]:
@@ -219,3 +223,32 @@ def test_rows_are_counted() -> None:
     run(engine, [task(model, 1, 3, 5), task(model, 2, 2, 5)])
     assert (engine.counters.passes, engine.counters.rows, engine.counters.generated_steps) == (1, 5, 25)
     assert engine.counters.row_buckets[3] == 1  # 5 rows: at most 8
+
+
+def test_owners_share_a_pass_whoever_came_first() -> None:
+    """A hundred tasks of one owner leave the other half of the pass; what nobody else wants is not wasted."""
+    model = build("pixels")
+    flood = [
+        Task(job("m", seed, 8, 4000, owner="flood"), model, model.start(8, seed), None, 0.0) for seed in range(100)
+    ]
+    late = Task(job("m", 200, 4, 4000, owner="late"), model, model.start(4, 200), None, 0.0)
+    engine = Engine(chunk_steps=64, pass_steps=4096)
+    for _ in range(4):
+        plan = engine.plan([*flood, late])
+        shares = {
+            owner: sum(t.rows * n for t, n in plan if t.job.request.owner == owner) for owner in ("flood", "late")
+        }
+        assert shares["late"] == 4 * 64
+        assert 2048 <= shares["flood"] <= 4096 - shares["late"]
+    assert sum(t.rows * steps for t, steps in engine.plan(flood)) == 4096
+
+
+def test_a_task_that_is_larger_than_a_share_gets_its_turn() -> None:
+    model = build("pixels")
+    large = [
+        Task(job("m", seed, 300, 100, owner=owner), model, model.start(300, seed), None, 0.0)
+        for seed, owner in enumerate(["a", "b"])
+    ]
+    engine = Engine(chunk_steps=64, pass_steps=400)
+    firsts = [engine.plan(large)[0][0].job.request.owner for _ in range(4)]
+    assert firsts in (["a", "b", "a", "b"], ["b", "a", "b", "a"])

@@ -9,8 +9,10 @@ FLOW = {"kind": "gaussian", "size": 6, "layers": 1, "couplings": 3}
 CATEGORICAL = {"kind": "categorical", "groups": 2, "classes": 4, "layers": 1}
 CAUSAL = {"kind": "causal", "width": 16, "state": 6, "layers": 2, "sees_noise": True}
 DECODER = {"width": 16, "state": 6}
+PAST = {"near": 2, "far": [3, 4, 7], "layers": 2, "grid": [3, 4]}
+NO_LATENTS: dict[str, object] = {"levels": [], "encoder": None}
 
-KINDS = {
+KINDS: dict[str, dict[str, object]] = {
     "rows": {"size": 7, "observation": {"kind": "bernoulli"}, "levels": [GAUSSIAN, GAUSSIAN]},
     "pixels": {"size": 1, "observation": {"kind": "bernoulli"}, "levels": [GAUSSIAN]},
     "levels": {"size": 3, "observation": {"kind": "categorical", "classes": 6}, "levels": [CATEGORICAL, GAUSSIAN]},
@@ -19,9 +21,14 @@ KINDS = {
     "rgb": {"size": 12, "observation": {"kind": "logistic_mixture", "components": 3}, "levels": [GAUSSIAN]},
     "tails": {"size": 3, "observation": {"kind": "student_t"}, "levels": [GAUSSIAN]},
     "series": {"size": 2, "observation": {"kind": "gaussian"}, "levels": [GAUSSIAN]},
+    "exact": {"size": 1, "observation": {"kind": "bernoulli"}, "past": PAST, **NO_LATENTS},
+    "exact classes": {"size": 2, "observation": {"kind": "categorical", "classes": 5}, "past": PAST, **NO_LATENTS},
+    "hybrid": {"size": 2, "observation": {"kind": "student_t"}, "levels": [GAUSSIAN], "past": PAST},
     "scaled": {"size": 2, "observation": {"kind": "gaussian"}, "levels": [GAUSSIAN], "scaling": "prefix"},
 }
-WEIGHED = sorted(set(KINDS) - {"rgb", "flow"})  # those whose latent paths can be weighed: `vssm.weights`
+ENCODED = [kind for kind in sorted(KINDS) if KINDS[kind].get("levels")]  # those with an encoder
+EXACT = ["exact", "exact classes", "hybrid"]
+WEIGHED = sorted(set(KINDS) - {"rgb", "flow", *EXACT})  # those whose latent paths can be weighed: `vssm.weights`
 
 
 def config(kind: str, **changes: object) -> ModelConfig:

@@ -45,7 +45,7 @@ def normalise(x, row, rows, weight, bias, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _squash(v):  # type: ignore[no-untyped-def]
+def squash(v):  # type: ignore[no-untyped-def]
     one, half = np.float32(1.0), np.float32(0.5)
     return half * (one + v / math.sqrt(one + v * v))
 
@@ -55,7 +55,7 @@ def _activate(x, rows, width):  # type: ignore[no-untyped-def]
     for r in range(rows):
         values = x[r]
         for j in range(width):
-            values[j] = values[j] * _squash(values[j])
+            values[j] = values[j] * squash(values[j])
 
 
 # -- blocks of an SSM: enter, scan, leave -------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def _leave(x, row, rows, normal, u, output, skip, mix, y, g):  # type: ignore[no
     for r in range(rows):
         values, result, by = x[row + r], g[r], g[r, width:]
         for j in range(width):
-            values[j] = values[j] + result[j] * _squash(by[j])
+            values[j] = values[j] + result[j] * squash(by[j])
 
 
 @numba.njit(cache=True, nogil=True)
@@ -227,6 +227,17 @@ def norm(first, last, x, layer, out):  # type: ignore[no-untyped-def]
     """Layer norm of rows `first` to `last`."""
     gain, shift = layer
     normalise(x, first, last - first, gain, shift, out[first:last])
+
+
+@numba.njit(cache=True, nogil=True)
+def hidden(first, last, x, layer, out):  # type: ignore[no-untyped-def]
+    """Norm and hidden layer, before its nonlinearity, of rows `first` to `last`."""
+    (gain, shift), (weight, bias) = layer
+    normal = np.empty((TILE, gain.shape[0]), np.float32)
+    for row in range(first, last, TILE):
+        rows = min(TILE, last - row)
+        normalise(x, row, rows, gain, shift, normal)
+        dense(normal, 0, rows, weight, bias, out, row)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from vssm.compiled import kernels
+from vssm.compiled.past import pack_head, sweep
 from vssm.compiled.tile import HEIGHT, Floats, pack, pad
 from vssm.flow import LOG_SCALE_LIMIT, Flow, given
 from vssm.latents import CategoricalLatent, GaussianLatent
@@ -40,9 +41,9 @@ class CompiledNetworks:
 
     def __init__(self, model: VSSM) -> None:
         self._model = model
-        self._embed = pack_linear(model.embed)
+        self._embed = None if model.embed is None else pack_linear(model.embed)
         encoder = model.encoder
-        self._encoder = [] if isinstance(encoder, Bidirectional) else _blocks(encoder)
+        self._encoder = _blocks(encoder) if isinstance(encoder, Stack) else []
         both = (encoder.ahead, encoder.back) if isinstance(encoder, Bidirectional) else ()
         self._both = [_blocks(stack) for stack in both]
         self._inject = [pack_linear(level.inject) for level in model.levels]
@@ -51,22 +52,29 @@ class CompiledNetworks:
         self._flows = [_couplings(getattr(level.latent, "flow", None)) for level in model.levels]
         self._posteriors = [_mlp(getattr(level.latent, "posterior_net", None)) for level in model.levels]
         self._head = _mlp(model.observation.head)
+        past = model.past
+        self._far = None if past is None else pack_linear(past.far)
+        self._past = [] if past is None else _blocks(past.stack)
+        self._sweep = None if past is None else pack_head(past, model.observation)
 
     def encode(self, features: Tensor, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """Encoder features (B, T, E) of what the encoder reads (B, T, F), and its state."""
-        e = _tensor(_map(kernels.linear, _rows(features), self._embed), features, self._model.embed.out_features)
-        return _stack(self._encoder, e, state, last)
+        return _stack(self._encoder, self._embedded(features), state, last)
+
+    def _embedded(self, features: Tensor) -> Tensor:
+        assert self._embed is not None
+        width = cast(nn.Linear, self._model.embed).out_features
+        return _tensor(_map(kernels.linear, _rows(features), self._embed), features, width)
 
     def encode_whole(self, features: Tensor) -> Tensor:
         """(1, T, F) -> e (1, T, E) of a bidirectional encoder, for one whole sequence."""
-        width = self._model.embed.out_features
-        e = _tensor(_map(kernels.linear, _rows(features), self._embed), features, width)
+        e = self._embedded(features)
         start = cast(Bidirectional, self._model.encoder).ahead.start(1, e)
         last = torch.full((1,), e.shape[1] - 1)
         directions = zip(self._both, (e.clone(), e.flip(1)), strict=True)
         ahead, back = (_stack(layers, x, start, last)[0] for layers, x in directions)
         both = _rows(ahead + back.flip(1))
-        out = np.empty_like(both)
+        out, width = np.empty_like(both), both.shape[1]
         _run(kernels.norm, len(both), both, (np.ones(width, np.float32), np.zeros(width, np.float32)), out)
         return torch.from_numpy(out).view(e.shape)
 
@@ -124,6 +132,24 @@ class CompiledNetworks:
         kernel = kernels.mlp if isinstance(observation.head, MLP) else kernels.linear
         out_size = math.prod(observation.params_shape)
         return observation.shaped(_tensor(_map(kernel, _rows(d), self._head), d, out_size))
+
+    def far(self, e: Tensor, added: Tensor | None, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Networks.far`."""
+        assert self._head is not None
+        width = self._model.config.decoder.width
+        if added is None:
+            u = _tensor(_map(kernels.linear, _rows(e), cast(Layer, self._far)), e, width)
+        else:
+            flat = _rows(added)
+            _run(kernels.add_linear, len(flat), _rows(e), self._far, flat)
+            u = torch.from_numpy(flat).view(added.shape)
+        features, after = _stack(self._past, u, state, last)
+        return _tensor(_map(kernels.hidden, _rows(features), self._head[:2]), features, width), after
+
+    def sweep(self, b: Tensor, e: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Networks.sweep`."""
+        assert self._sweep is not None
+        return sweep(self._sweep, self._model.observation, b, e, noise)
 
     def run(self, name: object, function: Any, inputs: dict[str, Tensor], steps: int, timed: object) -> Any:
         """`function(inputs, steps)`: nothing to gain from a graph."""

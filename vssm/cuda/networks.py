@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vssm import gates
 from vssm.cuda import INTERPRETED
 from vssm.cuda.graphs import STEPS, Function, Graphs, Tensors
 from vssm.cuda.linear import Norm, Packed, Precision, gated, latent, linear, pack
@@ -53,6 +54,15 @@ class _Block:
     mix: Packed | None
 
 
+@dataclass(frozen=True)
+class _Past:
+    """What a decoder that reads earlier values has besides its head; `near` is None where the head reads none."""
+
+    far: Packed
+    stack: list[_Block]
+    near: Packed | None
+
+
 class TritonNetworks:
     """Encoder, levels and head of a model on its device; `precision` is that of the products."""
 
@@ -62,9 +72,9 @@ class TritonNetworks:
         self._model, self._precision = model, precision
         self._graphs = Graphs({*STEPS, min(model.config.length, max(STEPS))})
         self._stream = torch.bfloat16 if precision == "bf16" and not INTERPRETED else torch.float32
-        self._embed = self._linear(model.embed)
+        self._embed = None if model.embed is None else self._linear(model.embed)
         encoder = model.encoder
-        self._encoder = [] if isinstance(encoder, Bidirectional) else self._blocks(encoder)
+        self._encoder = self._blocks(encoder) if isinstance(encoder, Stack) else []
         both = (encoder.ahead, encoder.back) if isinstance(encoder, Bidirectional) else ()
         self._both = [self._blocks(stack) for stack in both]
         self._inject = [self._linear(level.inject) for level in model.levels]
@@ -79,13 +89,17 @@ class TritonNetworks:
         self._prior_outputs = [self._output(level.latent.prior_net) for level in model.levels]
         head = model.observation.head
         self._head = self._mlp(head) if isinstance(head, MLP) else self._linear(cast(nn.Linear, head))
+        past = model.past
+        self._past = None if past is None else _Past(self._linear(past.far), self._blocks(past.stack), self._near())
 
     def encode(self, features: Tensor, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """Encoder features (B, T, E) of what the encoder reads (B, T, F), and its state."""
+        assert self._embed is not None
         return self._stack(self._encoder, linear(self._embed, features), state, last)
 
     def encode_whole(self, features: Tensor) -> Tensor:
         """(1, T, F) -> e (1, T, E) of a bidirectional encoder, for one whole sequence."""
+        assert self._embed is not None
         e = linear(self._embed, features)
         start = cast(Bidirectional, self._model.encoder).ahead.start(1, e)
         last = torch.full((1,), e.shape[1] - 1, device=e.device)
@@ -134,8 +148,35 @@ class TritonNetworks:
         out = linear(head.last, self._hidden(head, d)) if isinstance(head, _MLP) else linear(head, d)
         return observation.shaped(out)
 
+    def far(self, e: Tensor, added: Tensor | None, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Networks.far`."""
+        past, head = self._past, self._head
+        assert past is not None
+        assert isinstance(head, _MLP)
+        features, after = self._stack(past.stack, linear(past.far, e, add=added), state, last)
+        return linear(head.hidden, features, norm=head.norm), after
+
+    def sweep(self, b: Tensor, e: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Networks.sweep`; a few kernels a step."""
+        past, head, observation = self._past, self._head, self._model.observation
+        assert past is not None
+        assert isinstance(head, _MLP)
+        count, values, made = e.shape[1] - b.shape[1], [], []
+        for t in range(b.shape[1]):
+            known = b[:, t : t + 1]
+            if past.near is not None:
+                known = linear(past.near, e[:, t : t + count].flip(1).flatten(1)[:, None], add=known.contiguous())
+            params = observation.shaped(linear(head.last, gates.activate(known).contiguous()))
+            chosen = observation.choose(params, noise[:, t : t + 1])
+            e[:, count + t] = observation.embed(chosen)[:, 0]
+            values.append(chosen)
+            made.append(params)
+        return torch.cat(values, dim=1), torch.cat(made, dim=1)
+
     def run(self, name: Hashable, function: Function, inputs: Tensors, steps: int, timed: Collection[str]) -> Tensors:
-        """`function(inputs, steps)` from a CUDA graph, see `Graphs.run`."""
+        """`function(inputs, steps)` from a CUDA graph, see `Graphs.run`; without one where passes depend on values."""
+        if self._past is not None:
+            return function(inputs, steps)
         return self._graphs.run(name, function, inputs, steps, timed)
 
     # -- running -------------------------------------------------------------------------------------------------
@@ -170,6 +211,10 @@ class TritonNetworks:
 
     def _linear(self, module: nn.Linear, parts: int = 1) -> Packed:
         return pack(module.weight, module.bias, self._precision, parts)
+
+    def _near(self) -> Packed | None:
+        past = self._model.past
+        return None if past is None or not past.config.near else self._linear(past.near)
 
     def _mlp(self, module: nn.Module | None, parts: int = 1) -> _MLP | None:
         if module is None:

@@ -70,6 +70,7 @@ def make_plan(
         num_particles=asked.num_particles,
         owner=owner,
         session_version=session.version if session else 0,
+        max_passes=asked.max_passes,
     )
     return Plan(request, info, start, steps, quantiles)
 
@@ -163,6 +164,9 @@ def _check_limits(asked: GenerateRequest, info: ModelInfo, num_samples: int, len
     if num_samples > settings.max_num_samples:
         raise invalid("num_samples", f"num_samples must be from 1 to {settings.max_num_samples}, not {num_samples}.")
     _check_particles(asked, info, num_samples, settings)
+    if asked.max_passes is not None and info.steps_a_pass is None:
+        message = f"max_passes is for models in exact mode; {info.name!r} takes one pass for all steps. Leave it out."
+        raise invalid("max_passes", message)
     if length > settings.max_length:
         raise invalid("length", f"length must be from 1 to {settings.max_length}, not {length}.")
     if num_samples * length > settings.max_request_steps:

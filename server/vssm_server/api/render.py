@@ -4,6 +4,7 @@ import functools
 import io
 import math
 
+import msgspec
 import numpy as np
 import orjson
 from numpy.typing import NDArray
@@ -53,6 +54,7 @@ def head(plan: Plan, done: Done, total_ms: float) -> dict[str, object]:
     """The response without the values."""
     request = plan.request
     outputs = [{"index": index, "finish_reason": "length"} for index in range(request.num_samples)]
+    passes = {} if done.passes is None else {"passes": msgspec.structs.asdict(done.passes)}
     return {
         "id": request.id,
         "model": request.model,
@@ -63,6 +65,7 @@ def head(plan: Plan, done: Done, total_ms: float) -> dict[str, object]:
         "position": done.position,
         "outputs": outputs,
         "usage": {"prefix_steps": plan.prefix_steps, "generated_steps": request.num_samples * request.length},
+        **passes,
         "timings": {
             "queue_ms": round(done.queue_ms, 3),
             "generate_ms": round(done.generate_ms, 3),

@@ -66,6 +66,12 @@ class GenerateRequest(BaseModel):
         description="Latent paths that each sample draws through the prefix; it goes on with one of them, chosen by "
         "its importance weight. More are nearer to what the model says of the rest given the prefix, and take longer.",
     )
+    max_passes: int | None = Field(
+        None,
+        ge=1,
+        description="For models in exact mode (those with steps_a_pass): stop after so many passes. Where they are too "
+        "few for exact samples the values are an approximation, and the answer's passes say so.",
+    )
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Drawn and returned when absent.")
     temperature: float = Field(1.0, ge=0, description="Of the observations; 0 takes the most likely value.")
     output: Literal["sample", "mean"] = Field("sample", description="Values drawn, or their means.")
@@ -119,6 +125,14 @@ class Usage(BaseModel):
     generated_steps: int
 
 
+class PassesResponse(BaseModel):
+    """How many parallel passes a model in exact mode took, instead of one for each step."""
+
+    mean: float = Field(description="Over the samples.")
+    max: int
+    approximate: bool = Field(description="True where max_passes stopped before the values were exact samples.")
+
+
 class Timings(BaseModel):
     """Milliseconds."""
 
@@ -140,6 +154,7 @@ class GenerateResponse(BaseModel):
     outputs: list[Output]
     quantiles: list[Quantile] | None = Field(None, description="Only where asked for; in a stream, with every chunk.")
     usage: Usage
+    passes: PassesResponse | None = Field(None, description="Of models in exact mode only.")
     timings: Timings
 
 
@@ -198,6 +213,9 @@ class ModelResponse(BaseModel):
         Field(description="Where a prefix may stand: anywhere, also in a session; at the start only; or none."),
     ] = None
     max_particles: Annotated[int | None, Field(description="The largest num_particles; 1: leave it out.")] = None
+    steps_a_pass: Annotated[
+        int | None, Field(description="Of a model in exact mode: steps that every pass is sure to make.")
+    ] = None
 
 
 class ModelList(BaseModel):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.vssm.models import KINDS, build
+from tests.vssm.models import ENCODED, build
 from vssm import VSSM, Window
 from vssm.compiled import kernels
 from vssm.compiled.networks import CompiledNetworks
@@ -25,7 +25,7 @@ LINEAR: dict[str, Any] = {"decoder": {"width": 18, "state": 5, "linear": True}}
 FLAT: dict[str, Any] = {
     "levels": [{"kind": "gaussian", "size": 3, "layers": 0}, {"kind": "gaussian", "size": 17, "layers": 3}]
 }
-MODELS = {kind: build(kind) for kind in KINDS} | {
+MODELS = {kind: build(kind) for kind in ENCODED} | {
     "odd": build("rows", **ODD),
     "linear": build("pixels", **LINEAR),
     "flat": build("series", **FLAT),

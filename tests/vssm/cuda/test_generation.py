@@ -38,7 +38,7 @@ def test_values_are_near_those_of_the_modules(kind: str, device: torch.device) -
         assert torch.allclose(results[0].state.tensors[name], tensor, atol=1e-4), name
 
 
-@pytest.mark.parametrize("kind", ["series", "scaled", "rgb", "tails"])
+@pytest.mark.parametrize("kind", ["series", "scaled", "rgb", "tails", "exact classes", "hybrid"])
 @pytest.mark.parametrize("precision", ["bf16"])
 def test_cuts_and_company_change_nothing(precision: Precision, kind: str, device: torch.device) -> None:
     model = build(kind).to(device)
