@@ -18,10 +18,11 @@ import time
 from pathlib import Path
 
 import msgspec
+import psutil
 from vssm_server.keyring import Document, make
 from vssm_server.quotas import Quotas
 
-from benchmarks.load import Job, Load
+from benchmarks.load import Job, Load, Report
 from benchmarks.machine import machine
 from tests.e2e.serving import Serve
 
@@ -30,15 +31,30 @@ CALM, FLOOD = 8, 400
 BODY = {"model": "mnist", "num_samples": 4}
 
 
-def latency_ms(serve: Serve, mine: str | None, other: str | None, other_at_once: int, seconds: float) -> float:
-    """Median latency of a key with CALM requests under way, beside another with some of its own."""
+def measure(
+    serve: Serve, mine: str | None, other: str | None, other_at_once: int, seconds: float
+) -> tuple[float, float]:
+    """Median latency (ms) of a key with CALM requests under way beside another; CPU time of the API (us a request)."""
+    reports: list[Report] = []
+    api = api_process(serve)
+    before = sum(api.cpu_times()[:2])
     with Load() as flood, Load() as load:
-        beside = threading.Thread(target=lambda: flood.measure(job(serve, other, other_at_once, seconds + 2)))
+        beside = threading.Thread(
+            target=lambda: reports.append(flood.measure(job(serve, other, other_at_once, seconds + 2)))
+        )
         beside.start()
         time.sleep(1)
         report = load.measure(job(serve, mine, CALM, seconds))
         beside.join()
-    return 1e3 * statistics.median(report.latencies)
+    requests = len(report.latencies) + len(reports[0].latencies)
+    return 1e3 * statistics.median(report.latencies), 1e6 * (sum(api.cpu_times()[:2]) - before) / requests
+
+
+def api_process(serve: Serve) -> psutil.Process:
+    """The one that answers."""
+    assert serve.process is not None
+    own = psutil.Process(serve.process.pid)
+    return own if "api" in own.cmdline() else serve.child("api")
 
 
 def job(serve: Serve, key: str | None, at_once: int, seconds: float) -> Job:
@@ -54,11 +70,11 @@ def main() -> None:
     options = parser.parse_args()
     free = Quotas(concurrent_requests=0)
     (alice, mine), (bob, other) = (make(name, ("generate",), None, free) for name in ("alice", "bob"))
-    found: dict[str, list[float]] = {}
+    found: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         keys = msgspec.json.encode(Document((alice, bob))).decode()
         serve = Serve(Path(folder), models="mnist", api_keys=keys).start()
-        anonymous = serve.beside()
+        anonymous = serve.beside(api_keys="")
         while not anonymous.ready():
             time.sleep(0.1)
         for _ in range(options.rounds):
@@ -68,13 +84,15 @@ def main() -> None:
                 ("anonymous calm", anonymous, (None, None), CALM),
                 ("anonymous flood", anonymous, (None, None), FLOOD),
             ):
-                found.setdefault(name, []).append(latency_ms(at, *keys_of, at_once, options.seconds))
+                found.setdefault(name, []).append(measure(at, *keys_of, at_once, options.seconds))
         anonymous.stop()
         serve.stop()
-    medians = {name: round(statistics.median(values), 1) for name, values in found.items()}
+    medians = {name: round(statistics.median(ms for ms, _ in values), 1) for name, values in found.items()}
+    cpu = {name: round(statistics.median(us for _, us in values)) for name, values in found.items()}
     result = {
         "machine": machine(),
         "median_latency_ms": medians,
+        "api_cpu_us": cpu,
         "flood / calm": round(medians["flood"] / medians["calm"], 2),
         "anonymous flood / calm": round(medians["anonymous flood"] / medians["anonymous calm"], 2),
     }

@@ -212,7 +212,7 @@ class Hub:
         if terms is not None:
             args += [""] * (6 - len(args))
             made = "" if request.resume or request.session_id is None else request.session_id
-            names += [keys.owner(terms.owner), keys.backlog(terms.owner), *keys.stored(terms.owner)]
+            names += [keys.owner(terms.owner), keys.backlog(terms.owner), *keys.stored(terms.owner), keys.ACTIVE]
             args += [
                 self._share(),
                 int(request.stream),

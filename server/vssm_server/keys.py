@@ -6,6 +6,7 @@ JOBS = "vssm:jobs"  # stream of accepted, unanswered requests
 GROUP = "workers"  # its consumer group
 WORKERS = "vssm:workers"  # sorted set of worker ids by the time of their last heartbeat
 ASIDE = "vssm:aside"  # stream of the last jobs that were given up, for inspection
+ACTIVE = "vssm:active"  # sorted set of owners by the time of their last job
 BACKLOGGED = "vssm:backlogged"  # how many jobs wait in all backlogs
 OWNER = "vssm:owner:"  # + name of an API key: its quotas and jobs
 BACKLOG = "vssm:backlog:"  # + name: accepted jobs beyond its share of the stream

@@ -142,7 +142,7 @@ class Queue:
                 jobs.append(Job(entry, decode_request(self.seal.open(JOB, payload)), deliveries, since))
             except (msgspec.MsgspecError, SealError) as error:
                 log.error("a job cannot be read and is set aside: %s", error)
-                names = [keys.JOBS, keys.ASIDE, keys.BACKLOGGED]
+                names = [keys.JOBS, keys.ASIDE, keys.BACKLOGGED, keys.ACTIVE]
                 self._discard(keys=names, args=[keys.GROUP, entry, payload, keys.BACKLOG, keys.OWNER])
         return jobs
 
@@ -257,7 +257,7 @@ class Queue:
         ]
         if request.owner:
             names += [keys.owner(request.owner), keys.backlog(request.owner), keys.BACKLOGGED]
-            names += keys.stored(request.owner)
+            names += [*keys.stored(request.owner), keys.ACTIVE]
             made = "" if request.resume or request.session_id is None else request.session_id
             args += [int(request.stream), made, request.session_id or ""]
         return names, args

@@ -49,6 +49,12 @@ def submit(
     return asyncio.run(all_of_them())
 
 
+@pytest.fixture(autouse=True)
+def company(client: redis.Redis) -> None:
+    """Another owner has jobs, too: who is alone may have more than a share."""
+    client.zadd(keys.ACTIVE, {keys.owner("somebody"): 2**45})
+
+
 def accepted(answers: list[Any]) -> list[bool]:
     return [isinstance(answer, Waiter) for answer in answers]
 
@@ -78,6 +84,23 @@ def test_beyond_its_share_an_owner_waits_and_others_do_not(client: redis.Redis, 
     assert client.get(keys.BACKLOGGED) == b"0"
 
 
+def test_who_is_alone_may_have_more_until_another_comes(client: redis.Redis, valkey_url: str) -> None:
+    queue = opened(client, "a")
+    client.delete(keys.ACTIVE)
+    submit(valkey_url, [(request(number), FREE) for number in range(30)], share=2)
+    assert waiting(client) == (16, 16, 14)
+    submit(valkey_url, [(request(99, owner="bob"), terms("bob"))], share=2)
+    for job in queue.take(0, 100)[:14]:  # nothing more of alice's comes in until she is down to her share
+        queue.commit([End(job, done(job))])
+    assert waiting(client) == (3, 2, 14)
+    [bob] = [job for job in queue.held([]) if job.request.owner == "bob"]
+    queue.commit([End(bob, done(bob))])
+    client.zrem(keys.ACTIVE, keys.owner("bob"))  # some seconds later
+    [job, _] = queue.held([])
+    queue.commit([End(job, done(job))])
+    assert waiting(client)[1:] == (15, 0)
+
+
 def test_however_a_job_ends_the_next_takes_its_place(client: redis.Redis, valkey_url: str) -> None:
     queue = opened(client, "a")
     submit(valkey_url, [(request(number, timeout_ms=60_000), FREE) for number in range(4)], share=1)
@@ -93,7 +116,8 @@ def test_however_a_job_ends_the_next_takes_its_place(client: redis.Redis, valkey
     client.xreadgroup(keys.GROUP, "a", {keys.JOBS: ">"})
     assert waiting(client) == (1, 1, 1)
     queue._discard(
-        keys=[keys.JOBS, keys.ASIDE, keys.BACKLOGGED], args=[keys.GROUP, entry[0], b"", keys.BACKLOG, keys.OWNER]
+        keys=[keys.JOBS, keys.ASIDE, keys.BACKLOGGED, keys.ACTIVE],
+        args=[keys.GROUP, entry[0], b"", keys.BACKLOG, keys.OWNER],
     )
     [job] = queue.take(0, 9)
     assert job.request.id == "gen_3"

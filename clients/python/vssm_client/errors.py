@@ -19,8 +19,8 @@ ClientError
     +-- FailedError                 500
     |   +-- GenerationFailedError, NonFiniteOutputError, InternalServerError
     +-- UnavailableError            429, 503, 504, 507: the same request may succeed later
-        +-- QuotaExceededError, QueueFullError, NoWorkerError, RedisUnavailableError, ShuttingDownError, ModelFailedError,
-            StreamLostError, DeadlineExceededError, StorageFullError
+        +-- QuotaExceededError, QueueFullError, NoWorkerError, RedisUnavailableError, ShuttingDownError,
+            ModelFailedError, StreamLostError, DeadlineExceededError, StorageFullError
 """
 
 from typing import ClassVar

@@ -1,4 +1,4 @@
--- KEYS jobs, count of backlogs, idempotency record ('' for none) [, owner, backlog, ends, bytes]
+-- KEYS jobs, count of backlogs, idempotency record ('' for none) [, owner, backlog, ends, bytes, active]
 -- ARGV limit, request, job, digest, plan, ms to keep the record
 --   [, share, streams (0/1), steps, session to make ('' for none), its bytes, ms of the deadline,
 --      requests and steps a minute, requests and streams at once, sessions and bytes stored; 0: no limit]
@@ -42,12 +42,10 @@ else
   if streams then redis.call('HINCRBY', owner, 'streams', 1) end
   redis.call('RPUSH', backlog, now .. ':' .. ARGV[2])
   redis.call('INCR', KEYS[2])
-  while inside < share and advance(KEYS[1], owner, backlog, KEYS[2]) do
-    redis.call('HINCRBY', owner, 'inside', 1)
-    inside = inside + 1
-  end
+  redis.call('HSET', owner, 'share', share)
+  fill(KEYS[1], owner, backlog, KEYS[2], KEYS[8], inside)
   local lasting = tonumber(ARGV[12]) + 600000
-  for _, key in ipairs({owner, backlog, KEYS[2]}) do
+  for _, key in ipairs({owner, backlog, KEYS[2], KEYS[8]}) do
     if redis.call('PTTL', key) < lasting then redis.call('PEXPIRE', key, lasting) end
   end
   local none = {0, -1, 0}

@@ -1,5 +1,5 @@
 -- KEYS jobs, replies, cancel mark, set-aside stream, session, idempotency record ('' for none)
---      [, owner, backlog, count of backlogs, ends, bytes]
+--      [, owner, backlog, count of backlogs, ends, bytes, active]
 -- ARGV group, consumer, entry, reply ('' for none), job, set aside (0/1),
 --      deadline ms (0: the reply is no success), expected version ('' to only release, '0' for a new session), head, state, ttl ms,
 --      answer to remember ('' forgets the idempotency record: nothing was done, a retry may run)
@@ -45,6 +45,6 @@ redis.call('XDEL', KEYS[1], ARGV[3])
 redis.call('DEL', KEYS[3])
 if KEYS[7] then
   if ARGV[14] ~= '' and ARGV[8] == '' then forget(KEYS[10], KEYS[11], ARGV[14]) end
-  leave(KEYS[1], KEYS[7], KEYS[8], KEYS[9], ARGV[13] == '1')
+  leave(KEYS[1], KEYS[7], KEYS[8], KEYS[9], KEYS[12], ARGV[13] == '1')
 end
 return 'done'

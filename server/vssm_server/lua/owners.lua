@@ -1,7 +1,11 @@
 -- Shared by scripts; they are put together by `connect.script`. Keys of an owner:
---   owner       hash: `inside` jobs in the stream, `streams` open, `requests` and `steps` as the times (ms) when they are paid off
+--   owner       hash: `inside` jobs in the stream, `share` of it, `streams` open, `requests` and `steps` as the times (ms)
+--               when they are paid off
 --   backlog     list of "ms:request": accepted jobs beyond the owner's share of the stream
+--   active      sorted set of owners by the time (ms) when a job of theirs last began or ended
 --   ends, bytes what is stored: sorted set of sessions by their end (ms), hash of their sizes with the sum as `total`
+
+local ALONE, ACTIVE_MS = 8, 2000
 
 local function add_job(jobs, owner, at, request)
   redis.call('XADD', jobs, '*', 'job', request, 'at', at, 'owner', owner)
@@ -16,10 +20,23 @@ local function advance(jobs, owner, backlog, backlogged)
   return true
 end
 
+-- From the backlog to the stream, up to the share; who is alone may have more, as that keeps nobody waiting.
+local function fill(jobs, owner, backlog, backlogged, active, inside)
+  local share = tonumber(redis.call('HGET', owner, 'share') or '1')
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  redis.call('ZREMRANGEBYSCORE', active, '-inf', now - ACTIVE_MS)
+  redis.call('ZADD', active, now, owner)
+  if redis.call('ZCARD', active) == 1 then share = share * ALONE end
+  while inside < share and advance(jobs, owner, backlog, backlogged) do inside = inside + 1 end
+  redis.call('HSET', owner, 'inside', inside)
+end
+
 -- A job of the owner ended: the next of theirs takes its place.
-local function leave(jobs, owner, backlog, backlogged, streams)
+local function leave(jobs, owner, backlog, backlogged, active, streams)
   if streams then redis.call('HINCRBY', owner, 'streams', -1) end
-  if not advance(jobs, owner, backlog, backlogged) then redis.call('HINCRBY', owner, 'inside', -1) end
+  local inside = math.max(0, tonumber(redis.call('HGET', owner, 'inside') or '0') - 1)
+  fill(jobs, owner, backlog, backlogged, active, inside)
 end
 
 local function forget(ends, bytes, session)
