@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -71,10 +72,12 @@ def main() -> None:
     free = Quotas(concurrent_requests=0)
     (alice, mine), (bob, other) = (make(name, ("generate",), None, free) for name in ("alice", "bob"))
     found: dict[str, list[tuple[float, float]]] = {}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as ends:
         keys = msgspec.json.encode(Document((alice, bob))).decode()
         serve = Serve(Path(folder), models="mnist", api_keys=keys).start()
+        ends.callback(serve.stop)
         anonymous = serve.beside(api_keys="")
+        ends.callback(anonymous.stop)
         while not anonymous.ready():
             time.sleep(0.1)
         for _ in range(options.rounds):
@@ -85,8 +88,6 @@ def main() -> None:
                 ("anonymous flood", anonymous, (None, None), FLOOD),
             ):
                 found.setdefault(name, []).append(measure(at, *keys_of, at_once, options.seconds))
-        anonymous.stop()
-        serve.stop()
     medians = {name: round(statistics.median(ms for ms, _ in values), 1) for name, values in found.items()}
     cpu = {name: round(statistics.median(us for _, us in values)) for name, values in found.items()}
     result = {

@@ -45,8 +45,12 @@ def read_settings(flags: dict[str, Any]) -> Settings:
     try:
         settings = Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        stop("; ".join(f"{PREFIX}{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors()))
+        stop("; ".join(_where(item["loc"]) + item["msg"] for item in error.errors()))
     return settings
+
+
+def _where(place: tuple[int | str, ...]) -> str:
+    return f"{PREFIX}{str(place[0]).upper()}: " if place else ""
 
 
 def check_callers(settings: Settings) -> None:

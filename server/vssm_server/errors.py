@@ -13,11 +13,13 @@ Problem(type)          code  meaning
   fingerprint_mismatch  409  the session was made by another checkpoint
   state_untrusted       409  the saved state was changed in Redis, or is older than the one last answered
   body_too_large        413
+  url_too_long          414
   unsupported_media_type 415
   too_large_for_worker  413  not even one step of the request fits into the worker's memory
   invalid_value         422  `param` says which field
   idempotency_mismatch  422  the Idempotency-Key was used for another request
   quota_exceeded        429  of the API key; Retry-After and, for a rate, RateLimit-*
+  head_too_large        431  the headers together
   queue_full            429  Retry-After: the time the queue needs at its measured pace
   generation_failed     500  the pass raised
   non_finite_output     500  the model made NaN or infinity
@@ -46,6 +48,8 @@ STATUS = {
     "fingerprint_mismatch": 409,
     "state_untrusted": 409,
     "body_too_large": 413,
+    "url_too_long": 414,
+    "head_too_large": 431,
     "too_large_for_worker": 413,
     "unsupported_media_type": 415,
     "invalid_value": 422,

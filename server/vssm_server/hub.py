@@ -34,11 +34,15 @@ log = logging.getLogger(__name__)
 Part = tuple[int, NDArray[np.generic]]  # position after it, values (num_samples, steps, size)
 
 
+_TOO_SLOW = "The client reads slower than values are made, and too many wait for it; nothing was saved. Ask for less."
+
+
 class Waiter:
     """Whoever waits for the replies to one request."""
 
-    def __init__(self, request: Request, start: int) -> None:
+    def __init__(self, request: Request, start: int, most_bytes: int = 2**62) -> None:
         self.request = request
+        self._room = most_bytes  # for values that nobody has taken yet
         self.finished = False
         self.headers: dict[str, str] = {}  # RateLimit-* of its acceptance
         self._sent = start
@@ -53,7 +57,12 @@ class Waiter:
             return
         values = reply.values.unpack()
         repeated = max(0, self._sent - (reply.position - values.shape[1]))
-        if repeated < values.shape[1]:
+        if self._room < 0:
+            return  # the stream is lost already
+        self._room -= values.nbytes
+        if self._room < 0:
+            self._add(Failure(self.request.id, "stream_lost", _TOO_SLOW, None, STATUS["stream_lost"]))
+        elif repeated < values.shape[1]:
             self._sent = reply.position
             self._add((reply.position, values[:, repeated:]))
 
@@ -75,6 +84,8 @@ class Waiter:
         part = self._parts.popleft()
         if isinstance(part, Failure):
             raise Problem(part.type, part.message, part.param)
+        if not isinstance(part, Done):
+            self._room += part[1].nbytes
         return part
 
 
@@ -98,6 +109,7 @@ class Hub:
         drain_seconds: Callable[[int], int],
         seal: Seal,
         share: Callable[[], int] = lambda: 1,
+        stream_bytes: int = 2**62,
     ) -> None:
         self.id = secrets.token_hex(8)
         self.waiters: dict[str, Waiter] = {}
@@ -107,6 +119,7 @@ class Hub:
         self._drain_seconds = drain_seconds
         self.seal = seal
         self._share = share
+        self._most_bytes = stream_bytes
         self.versions = Versions()
         self._enqueue = client.register_script(script("enqueue"))
         self._revoke = client.register_script(script("revoke", out_of_memory=True))
@@ -131,7 +144,7 @@ class Hub:
         `terms` are its owner's quotas, `size` the bytes of the session that it makes. Raises Problem (queue_full,
         quota_exceeded, storage_full) and redis.RedisError.
         """
-        waiter = self.waiters[request.id] = Waiter(request, start)
+        waiter = self.waiters[request.id] = Waiter(request, start, self._most_bytes)
         accepted: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         self._outbox.append((Offer(request, record, terms, size), accepted))
         if self._sender is None or self._sender.done():

@@ -30,7 +30,7 @@ def serve_locally(settings: Settings, listening: socket.socket, out: Console) ->
     workers = [Child(f"worker {number}", _command("worker"), environment) for number in range(settings.workers)]
     number = listening.fileno()  # shared, so that a restart of the API refuses no connection
     apis = [Child("api", _command("api"), {**environment, INHERITED_SOCKET: str(number)}, [number])]
-    address = f"http://{_shown(settings.host)}:{listening.getsockname()[1]}"
+    address = f"{settings.scheme}://{_shown(settings.host)}:{listening.getsockname()[1]}"
     out.print(f"starting {settings.workers} worker(s) and the API on {address} ...")
     supervisor = Supervisor([apis, workers, stores], settings.drain_seconds)
     supervisor.run(lambda: _ready(address), lambda: _announce(address, settings, out))

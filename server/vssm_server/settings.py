@@ -7,17 +7,15 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "VSSM_"
 DAY = 86_400
 DECADE = 3650 * DAY
-LIBRARY_VARIABLES = frozenset(
-    {"VSSM_DATA", "VSSM_URL", "VSSM_API_KEY"}
-)  # of the library and the client, not the server
+LIBRARY_VARIABLES = frozenset({"VSSM_DATA", "VSSM_URL", "VSSM_API_KEY"})  # not the server's
 SECRET = frozenset({"api_keys", "signing_key"})  # no flags, as every user of the machine can read those
 
 
@@ -112,6 +110,37 @@ class Settings(BaseSettings):
     max_length: int = Field(default=131_072, ge=1, description="Largest length (new steps) of a request.")
     max_request_steps: int = Field(default=262_144, ge=1, description="Largest num_samples x length of a request.")
     max_prefix_steps: int = Field(default=131_072, ge=1, description="Largest number of observed steps of a request.")
+    max_observed_steps: int = Field(
+        default=4_194_304, ge=1, description="Largest num_samples x num_particles x observed steps of a request."
+    )
+    max_json_depth: int = Field(default=16, ge=1, le=256, description="Deepest nesting of a JSON body.")
+    max_url_bytes: int = Field(default=8192, ge=256, description="Longest URL of a request.")
+    max_header_bytes: int = Field(default=16_384, ge=1024, description="Largest headers of a request, all together.")
+    max_connections: int = Field(
+        default=16_384, ge=1, description="Open connections of an API process; the next is closed at once."
+    )
+    header_seconds: float = Field(
+        default=15.0, gt=0, le=DAY, description="Time for the head of a request, from its connection or first byte on."
+    )
+    body_seconds: float = Field(default=60.0, gt=0, le=DAY, description="Time for the body of a request.")
+    idle_seconds: int = Field(default=5, ge=1, le=DAY, description="A connection without a request is kept this long.")
+    read_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        le=DAY,
+        description="A client that reads less than 1024 bytes a second for this long, while more waits, is cut off.",
+    )
+    max_stream_buffer_bytes: int = Field(
+        default=32 * 2**20, ge=1024, description="Values that may wait in the API for the client of one stream."
+    )
+    cors_origins: str = Field(
+        default="",
+        description="Origins whose pages may use the API from a browser, separated by commas; none by default.",
+    )
+    tls_certificate_file: Path | None = Field(
+        default=None, description="Serve HTTPS with this certificate chain (PEM); or let a proxy in front do it."
+    )
+    tls_key_file: Path | None = Field(default=None, description="The private key of the certificate (PEM).")
     max_body_bytes: int = Field(default=8 * 2**20, ge=1024, description="Largest body of a request.")
     default_ttl_seconds: int = Field(
         default=3600, ge=1, le=DECADE, description="How long a session is kept after its last use."
@@ -148,11 +177,30 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field(default="text", description="Log lines for people or as JSON.")
 
     @field_validator(
-        "models_dir", "api_keys_file", "api_keys", "published_host", "signing_key", "signing_key_file", mode="before"
+        "models_dir",
+        "api_keys_file",
+        "api_keys",
+        "published_host",
+        "signing_key",
+        "signing_key_file",
+        "tls_certificate_file",
+        "tls_key_file",
+        mode="before",
     )
     @classmethod
     def _none_when_empty(cls, value: object) -> object:
         return value or None
+
+    @model_validator(mode="after")
+    def _certificate_and_key(self) -> Self:
+        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
+            raise ValueError("VSSM_TLS_CERTIFICATE_FILE and VSSM_TLS_KEY_FILE belong together")
+        return self
+
+    @property
+    def scheme(self) -> str:
+        """http, or https with a certificate."""
+        return "http" if self.tls_certificate_file is None else "https"
 
     def environment(self) -> dict[str, str]:
         """The same settings as `VSSM_*` variables, for child processes."""

@@ -7,9 +7,10 @@ ClientError
 |   +-- TimedOutError               there was no answer in time
 +-- AnswerError                     an answer that no VSSM server gives
 +-- ServerError                     an error of the server: type, message, param, status, retry_after
-    +-- InvalidError                400, 405, 406, 413, 415, 422: the request must be changed
+    +-- InvalidError                400, 405, 406, 413, 414, 415, 422, 431: the request must be changed
     |   +-- InvalidRequestError, MethodNotAllowedError, NotAcceptableError, BodyTooLargeError, TooLargeForWorkerError,
-    |       UnsupportedMediaTypeError, InvalidValueError, IdempotencyMismatchError
+    |       UnsupportedMediaTypeError, InvalidValueError, IdempotencyMismatchError,
+    |       UrlTooLongError, HeadTooLargeError
     +-- KeyRefusedError             401, 403
     |   +-- UnauthorizedError, ForbiddenError
     +-- NotFoundError               404
@@ -80,6 +81,14 @@ class InvalidRequestError(InvalidError):
 
 class MethodNotAllowedError(InvalidError):
     """Not with this HTTP method."""
+
+
+class UrlTooLongError(InvalidError):
+    """The URL is longer than the server takes."""
+
+
+class HeadTooLargeError(InvalidError):
+    """The headers together are larger than the server takes."""
 
 
 class NotAcceptableError(InvalidError):
@@ -225,6 +234,8 @@ BY_TYPE: dict[str, type[ServerError]] = {
     "fingerprint_mismatch": FingerprintMismatchError,
     "state_untrusted": StateUntrustedError,
     "body_too_large": BodyTooLargeError,
+    "url_too_long": UrlTooLongError,
+    "head_too_large": HeadTooLargeError,
     "too_large_for_worker": TooLargeForWorkerError,
     "unsupported_media_type": UnsupportedMediaTypeError,
     "invalid_value": InvalidValueError,
@@ -244,7 +255,7 @@ BY_TYPE: dict[str, type[ServerError]] = {
 }
 
 BY_STATUS: dict[int, type[ServerError]] = {
-    **dict.fromkeys((400, 405, 406, 413, 415, 422), InvalidError),
+    **dict.fromkeys((400, 405, 406, 413, 414, 415, 422, 431), InvalidError),
     **dict.fromkeys((401, 403), KeyRefusedError),
     404: NotFoundError,
     409: ConflictError,

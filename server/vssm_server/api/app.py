@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI, Security
 from fastapi.security import HTTPBearer
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
 from vssm_server import __version__
@@ -53,5 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app, api.metrics)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     if api.ring is not None or not settings.allow_anonymous:
-        app.add_middleware(Guard, ring=api.ring)  # the outermost
+        app.add_middleware(Guard, ring=api.ring)
+    if origins := [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]:
+        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"])
     return app

@@ -45,7 +45,13 @@ def make_plan(
     prefix = None if asked.prefix is None else parse_prefix(asked.prefix, info, settings.max_prefix_steps)
     steps = 0 if prefix is None else len(prefix)
     if prefix is not None:
-        _check_prefix(asked, info, session, num_samples * asked.num_particles * steps, settings)
+        work = num_samples * asked.num_particles * steps
+        if work > settings.max_observed_steps:
+            message = (
+                f"num_samples x num_particles x steps of the prefix must be at most {settings.max_observed_steps}, "
+            )
+            raise invalid("prefix", f"{message}not {work}.")
+        _check_prefix(asked, info, session, work, settings)
     start = steps + (session.head.position if session else 0)
     length = _length(asked, info, start)
     _check_limits(asked, info, num_samples, length, settings)

@@ -29,7 +29,15 @@ class Api:
         self.listener = connect_async(settings.redis_url, ANSWER_SECONDS)
         seal = seal_of(settings)
         self.fleet = Fleet(self.redis, settings.default_model, seal)
-        self.hub = Hub(self.redis, self.listener, settings.queue_limit, self.fleet.drain_seconds, seal, self._share)
+        self.hub = Hub(
+            self.redis,
+            self.listener,
+            settings.queue_limit,
+            self.fleet.drain_seconds,
+            seal,
+            self._share,
+            settings.max_stream_buffer_bytes,
+        )
         self.sessions = Sessions(self.redis, seal, self.hub.versions)
         self.metrics = Metrics(self.fleet)
         self.ring = ring_of(settings)
