@@ -20,6 +20,7 @@ from vssm.batches import generator
 from vssm.model import VSSM
 
 _BATCH = 500
+_SAMPLED = 64  # sequences, to count passes
 Report = Callable[[int], None]  # examples done
 
 
@@ -42,7 +43,9 @@ class Evaluation:
     negative_elbo: Bound
     importance_weighted: Bound
     kl: tuple[float, ...]
-    exact: bool = False  # a rival's: both figures are the negative log-likelihood itself
+    exact: bool = False  # without latents, or a rival's: both figures are the negative log-likelihood itself
+    passes: tuple[float, int] | None = None  # of a model in exact mode: mean and maximum over samples, for `steps`
+    steps: int = 0
 
     @property
     def bits_per_dimension(self) -> float:
@@ -56,11 +59,23 @@ class Evaluation:
     def as_text(self) -> str:
         """Return a Markdown table, for model cards."""
         if self.exact:
-            return f"| exact | nats per sequence | standard error |\n|---|---|---|\n| -log p(x) | {self._exact()} |"
+            exact = f"| exact | nats per sequence | standard error |\n|---|---|---|\n| -log p(x) | {self._exact()} |"
+            return exact + self._passes()
         samples = f"importance-weighted bound ({self.num_importance_samples} samples)"
         rows = ((samples, self.importance_weighted), ("negative ELBO", self.negative_elbo))
         lines = [f"| {name} | {b.nats:.2f} | {b.standard_error:.2f} |" for name, b in rows]
-        return "\n".join(["| bound of -log p(x) | nats per sequence | standard error |", "|---|---|---|", *lines])
+        table = "\n".join(["| bound of -log p(x) | nats per sequence | standard error |", "|---|---|---|", *lines])
+        return table + self._passes()
+
+    def _passes(self) -> str:
+        """How many passes samples take, in exact mode."""
+        if self.passes is None:
+            return ""
+        mean, most = self.passes
+        return (
+            f"\n\nParallel passes for the {self.steps:,} steps of a sample: {mean:.1f} on average, {most} at most "
+            f"({_SAMPLED} samples)."
+        )
 
     def _exact(self) -> str:
         return f"{self.negative_elbo.nats:.2f} | {self.negative_elbo.standard_error:.2f}"
@@ -93,15 +108,24 @@ def evaluate(
         negative_elbo=_negative(elbo),
         importance_weighted=_negative(weighted),
         kl=tuple(kl.mean(0).tolist()),
-        exact=isinstance(model, Rival),
+        exact=isinstance(model, Rival) or not model.levels,
+        passes=_count_passes(model, seed),
+        steps=config.length,
     )
+
+
+def _count_passes(model: VSSM | Rival, seed: int) -> tuple[float, int] | None:
+    if isinstance(model, Rival) or model.past is None:
+        return None
+    passes = model.generate(num_samples=_SAMPLED, seed=seed).passes
+    return None if passes is None else (float(passes.mean()), int(passes.max()))
 
 
 @torch.no_grad()
 def _batch_terms(model: VSSM | Rival, x: Tensor, samples: int, seed: int, number: int) -> tuple[Tensor, Tensor, Tensor]:
     """ELBO (B,), importance-weighted bound (B,) and KL (B, levels) of a batch, float64 on the CPU."""
     x = x.to(model.device)
-    if isinstance(model, Rival):
+    if isinstance(model, Rival) or not model.levels:
         exact = model.log_likelihood(x).double().cpu()
         return exact, exact, exact.new_zeros(len(x), 0)
     noise = generator(seed, "evaluation noise", number, str(model.device))

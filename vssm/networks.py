@@ -139,7 +139,7 @@ class ReferenceNetworks:
         """See `Networks`."""
         past = self._model.past
         assert past is not None
-        return sweep(self._model.observation, past.near, past.config.near, b, e, noise)
+        return sweep(past, self._model.observation, b, e, noise)
 
     def run(
         self, name: Hashable, function: Function, inputs: dict[str, Tensor], steps: int, timed: Collection[str]

@@ -41,7 +41,7 @@ class Past(nn.Module):
         for embedding in self.positions:
             nn.init.normal_(embedding.weight, std=0.1)
         self.stack = Stack(width, model.decoder.state, config.layers)
-        self.near = nn.Linear(config.near * features, width, bias=False)
+        self.near = nn.Linear(config.near * features, width, bias=False) if config.near else None
         self.auxiliary = MLP(width, width, math.prod(observation.params_shape)) if config.auxiliary_weight else None
 
     def place(self, position: Tensor) -> Tensor | None:
@@ -53,13 +53,17 @@ class Past(nn.Module):
             rest = rest // size
         return total
 
-    def whole(self, e: Tensor, d: Tensor | None) -> tuple[Tensor, Tensor]:
+    def read(self, e: Tensor) -> Tensor | float:
+        """What the head reads directly (..., D) of features (..., near * F) of the last steps, the nearest first."""
+        return 0.0 if self.near is None else cast(Tensor, self.near(e))
+
+    def whole(self, e: Tensor, d: Tensor | None) -> tuple[Tensor, Tensor | float]:
         """Of whole sequences e (B, T, F): what the stack makes, and what the head reads directly, both (B, T, D)."""
         u: Tensor = self.far(earlier(e, self.config.far))
         place = self.place(torch.arange(e.shape[1], device=e.device))
         u = u if place is None else u + place
         features, _ = self.stack(u if d is None else u + d, self.stack.start(e.shape[0], u))
-        return features, self.near(earlier(e, range(1, self.config.near + 1)))
+        return features, self.read(earlier(e, range(1, self.config.near + 1)))
 
 
 def earlier(e: Tensor, distances: tuple[int, ...] | range) -> Tensor:
@@ -82,13 +86,11 @@ def params(observation: Observation, b: Tensor) -> Tensor:
     return observation.shaped(last(activation(b)))
 
 
-def sweep(
-    observation: Observation, near: nn.Linear, count: int, b: Tensor, e: Tensor, noise: Tensor
-) -> tuple[Tensor, Tensor]:
+def sweep(past: Past, observation: Observation, b: Tensor, e: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """The head through the steps in order, as its formula reads; see `Networks.sweep`."""
-    values, made = [], []
+    count, values, made = past.config.near, [], []
     for t in range(b.shape[1]):
-        read = near(e[:, t : t + count].flip(1).flatten(1))[:, None]
+        read = past.read(e[:, t : t + count].flip(1).flatten(1)[:, None])
         theirs = params(observation, b[:, t : t + 1] + read)
         chosen = observation.choose(theirs, noise[:, t : t + 1])
         e[:, count + t] = observation.embed(chosen)[:, 0].to(e.dtype)

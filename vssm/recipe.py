@@ -49,6 +49,8 @@ class TrainingSettings(_Table):
     """How to train. Gradients are those of the mean negative ELBO in nats per sequence."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    start_from: str | None = None
+    """A checkpoint of the same networks whose weights are the first ones: a shipped name, a folder or a hub id."""
     steps: Count
     batch_size: Count = 128
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3

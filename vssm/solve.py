@@ -84,6 +84,16 @@ class Values:
         at = self.reach + steps[..., None] - self._distances  # (A, W, far)
         return self.e[rows[:, None, None], at].flatten(2)
 
+    def far_in_order(self, rows: int, begin: int, stop: int) -> Tensor:
+        """`far` of the steps from `begin` to `stop` of the first `rows`."""
+        at = torch.arange(begin + self.reach, stop + self.reach, device=self.e.device)[:, None] - self._distances
+        return self.e[:rows].index_select(1, at.view(-1)).view(rows, stop - begin, -1)
+
+    def take_in_order(self, begin: int, values: Tensor, features: Tensor) -> None:
+        """Takes values (A, W, size) and their features (A, W, F) of the first rows from step `begin` on."""
+        here = slice(self.reach + begin, self.reach + begin + values.shape[1])
+        self.x[: len(values), here], self.e[: len(values), here] = values, features
+
     def near(self, rows: Tensor, first: Tensor, count: int, steps: int) -> Tensor:
         """Features (A, count + steps, F) of the `count` steps before `first` (A,), and room for those from it on."""
         at = torch.arange(count + steps, device=first.device) + (first + self.reach - count)[:, None]
@@ -128,12 +138,16 @@ def solve(
     """
     work = _Work(model, networks, position, noise, d, state)
     steps, end = noise.shape[1], last + 1
-    segment, most = budget or (steps, 0)
-    for begin in range(0, steps, segment):
-        stop, count = end.clamp(max=begin + segment), 0
-        while len(rows := torch.nonzero(work.at < stop)[:, 0]):
-            count += 1
-            work.advance(rows, stop[rows], segment if budget else window or best_window(work.near), count == most)
+    window = best_window(work.near) if window is None else window
+    if budget is None and window <= work.near + 1 and bool((end[1:] <= end[:-1]).all()):
+        work.advance_in_order(end)
+    else:
+        segment, most = budget or (steps, 0)
+        for begin in range(0, steps, segment):
+            stop, count = end.clamp(max=begin + segment), 0
+            while len(rows := torch.nonzero(work.at < stop)[:, 0]):
+                count += 1
+                work.advance(rows, stop[rows], segment if budget else window, count == most)
     return Solved(work.values.made, work.params, {"past": work.stack, "recent": work.values.recent(end)}, work.passes)
 
 
@@ -150,15 +164,32 @@ class _Work:
         state: dict[str, Tensor],
     ) -> None:
         assert model.past is not None
-        self._model, self._networks, self._position, self._noise, self._d = model, networks, position, noise, d
+        self._networks, self._noise = networks, noise
         self.near = model.past.config.near
         rows, steps = noise.shape[:2]
         self.values = Values(model, state["recent"], position, steps)
         self.params = torch.zeros(
             rows, steps, *model.observation.params_shape, dtype=model.weight.dtype, device=noise.device
         )
+        self._added = _added(model, position, steps, d)
         self.stack = state["past"].clone()
         self.at, self.verified, self.passes = (position.new_zeros(rows) for _ in range(3))
+
+    def advance_in_order(self, end: Tensor) -> None:
+        """All rows side by side to their ends (R,), the longest first; near + 1 steps a pass, so none is guessed."""
+        steps, window, values = self._noise.shape[1], self.near + 1, self.values
+        for begin in range(0, steps, window):
+            rows, stop = int((end > begin).sum()), min(begin + window, steps)
+            here = slice(begin, stop)
+            committed = (end[:rows] - 1 - begin).clamp(max=stop - begin - 1)
+            added = None if self._added is None else self._added[:rows, here]
+            b, self.stack[:rows] = self._networks.far(
+                values.far_in_order(rows, begin, stop), added, self.stack[:rows], committed
+            )
+            e = values.e[:rows, values.reach + begin - self.near : values.reach + stop].contiguous()
+            made, self.params[:rows, here] = self._networks.sweep(b, e, self._noise[:rows, here])
+            values.take_in_order(begin, made, e[:, self.near :])
+            self.passes[:rows] += 1
 
     def advance(self, rows: Tensor, stop: Tensor, window: int, take: bool) -> None:
         """One pass over a window of each of `rows` (A,), up to step `stop` (A,); with `take` all of it is accepted."""
@@ -168,7 +199,7 @@ class _Work:
         within, steps = wanted < stop[:, None], wanted.clamp(max=self._noise.shape[1] - 1)
         right = stop if take else torch.minimum(stop, known + self.near + 1)  # the stack reads what is known up to here
         committed = torch.minimum(right, first + width) - 1 - first
-        added = _added(self._model, self._position[rows], steps, self._d, rows)
+        added = None if self._added is None else self._added[rows[:, None], steps]
         b, self.stack[rows] = self._networks.far(self.values.far(rows, steps), added, self.stack[rows], committed)
         near = self.values.near(rows, first, self.near, width)
         made, params = self._networks.sweep(b, near, self._noise[rows[:, None], steps])
@@ -195,7 +226,7 @@ def observe(
     steps = torch.arange(x.shape[1], device=x.device).expand(len(x), -1)
     values = Values(model, state["recent"], position, x.shape[1])
     values.write(rows, steps, torch.ones_like(steps, dtype=torch.bool), x)
-    _, stack = networks.far(values.far(rows, steps), _added(model, position, steps, d, rows), state["past"], last)
+    _, stack = networks.far(values.far(rows, steps), _added(model, position, x.shape[1], d), state["past"], last)
     return {"past": stack, "recent": values.recent(last + 1)}
 
 
@@ -204,9 +235,8 @@ def best_window(near: int) -> int:
     return near + 1 if near else 64
 
 
-def _added(model: VSSM, position: Tensor, steps: Tensor, d: Tensor | None, rows: Tensor) -> Tensor | None:
-    """What the stack reads besides values (A, W, D): the features of latents and the embedding of positions."""
+def _added(model: VSSM, position: Tensor, steps: int, d: Tensor | None) -> Tensor | None:
+    """What the stack reads besides values (R, T, D): the features of latents and the embedding of positions."""
     assert model.past is not None
-    place = model.past.place(position[:, None] + steps)
-    mine = None if d is None else d[rows[:, None], steps]
-    return place if mine is None else mine if place is None else mine + place
+    place = model.past.place(position[:, None] + torch.arange(steps, device=position.device))
+    return place if d is None else d if place is None else d + place

@@ -95,6 +95,7 @@ def _with_model(recipe: Recipe, **changes: Any) -> Recipe:
 def _bidirectional(recipe: Recipe) -> Recipe:
     """An encoder that sees the whole sequence; its two stacks share the layers of the causal one."""
     encoder = _model(recipe).encoder
+    assert encoder is not None
     layers = max(1, encoder.layers // 2)
     both = encoder.model_dump() | {"kind": "bidirectional", "layers": layers, "sees_noise": False}
     return _with_model(recipe, encoder=both)
@@ -123,7 +124,9 @@ def _flow(recipe: Recipe) -> Recipe:
 
 
 def _without_noise(recipe: Recipe) -> Recipe:
-    return _with_model(recipe, encoder=_model(recipe).encoder.model_dump() | {"sees_noise": False})
+    encoder = _model(recipe).encoder
+    assert encoder is not None
+    return _with_model(recipe, encoder=encoder.model_dump() | {"sees_noise": False})
 
 
 def _cut(recipe: Recipe) -> Recipe:

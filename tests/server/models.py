@@ -56,7 +56,11 @@ KINDS: dict[str, dict[str, object]] = {
 def build(kind: str, seed: int = 0) -> vssm.VSSM:
     """A random model."""
     torch.manual_seed(seed)
-    return vssm.VSSM(vssm.ModelConfig.model_validate({**BASE, **KINDS[kind]})).eval()
+    model = vssm.VSSM(vssm.ModelConfig.model_validate({**BASE, **KINDS[kind]})).eval()
+    with torch.no_grad():
+        for parameter in model.past.parameters() if model.past is not None else ():
+            parameter.mul_(2.0)  # so that values depend on earlier ones
+    return model
 
 
 def exploding() -> vssm.VSSM:

@@ -22,7 +22,14 @@ Values = NDArray[np.generic]
 
 
 def job(
-    model: str, seed: int, rows: int, length: int, prefix: Values | None = None, particles: int = 1, owner: str = ""
+    model: str,
+    seed: int,
+    rows: int,
+    length: int,
+    prefix: Values | None = None,
+    particles: int = 1,
+    passes: int | None = None,
+    owner: str = "",
 ) -> Job:
     request = Request(
         id=f"gen_{seed}",
@@ -42,12 +49,21 @@ def job(
         idempotency=None,
         num_particles=particles,
         owner=owner,
+        max_passes=passes,
     )
     return Job(b"0-1", request, 1)
 
 
-def task(model: VSSM, seed: int, rows: int, length: int, prefix: Values | None = None, particles: int = 1) -> Task:
-    return Task(job("m", seed, rows, length, prefix, particles), model, model.start(rows, seed), None, 0.0)
+def task(
+    model: VSSM,
+    seed: int,
+    rows: int,
+    length: int,
+    prefix: Values | None = None,
+    particles: int = 1,
+    passes: int | None = None,
+) -> Task:
+    return Task(job("m", seed, rows, length, prefix, particles, passes), model, model.start(rows, seed), None, 0.0)
 
 
 def run(engine: Engine, tasks: Sequence[Task]) -> list[Values]:
@@ -101,7 +117,7 @@ def test_noise_by_batch_slot_would_be_caught() -> None:
     assert not np.array_equal(second, alone[1])
 
 
-@pytest.mark.parametrize("kind", ["image", "text", "series", "scaled"])
+@pytest.mark.parametrize("kind", ["image", "text", "series", "scaled", "exact"])
 def test_prefixes_in_company(kind: str) -> None:
     model = build(kind)
     prefix = model.generate(length=20, seed=99).values[0]
@@ -109,6 +125,26 @@ def test_prefixes_in_company(kind: str) -> None:
     for seed, values in enumerate(run(Engine(chunk_steps=7, pass_steps=60), tasks)):
         alone = model.generate(num_samples=3, length=17, seed=seed, prefix=prefix if seed % 2 else None)
         assert np.array_equal(values, alone.values)
+
+
+@pytest.mark.parametrize(("chunk_steps", "pass_steps"), [(7, 60), (64, 1000), (3, 5)])
+def test_exact_mode_in_company(chunk_steps: int, pass_steps: int) -> None:
+    """Each has the values of its own passes, exact or bounded, and says how many it took."""
+    model = build("exact")
+    bounds = [None, 1, 2, 5, 100]
+    tasks = [task(model, seed, 2, 50 + seed, passes=most) for seed, most in enumerate(bounds)]
+    together = run(Engine(chunk_steps, pass_steps), tasks)
+    for seed, (most, values) in enumerate(zip(bounds, together, strict=True)):
+        alone = model.generate(num_samples=2, length=50 + seed, seed=seed, max_passes=most)
+        assert np.array_equal(values, alone.values)
+        reply = tasks[seed].end().reply
+        assert isinstance(reply, Done)
+        assert reply.passes is not None
+        assert reply.passes.approximate == (most in (1, 2, 5))
+        if reply.passes.approximate:
+            assert reply.passes.max <= (most or 0)
+        else:
+            assert reply.passes.mean >= -(-(50 + seed) // 4)
 
 
 def test_particles_in_company() -> None:

@@ -181,6 +181,15 @@ def test_threads_change_nothing() -> None:
     assert same(made[0].state, made[1].state)
 
 
+def test_a_head_that_reads_no_values_itself() -> None:
+    model = build("exact", past={"near": 0, "far": [1, 2], "layers": 1})
+    sequential = np.concatenate([chunk.values for chunk in model.stream(1, num_samples=9, length=40, seed=1)], axis=1)
+    found = model.generate(num_samples=9, length=40, seed=1)
+    assert np.array_equal(found.values, sequential)
+    assert found.passes is not None
+    assert found.passes.mean() < 40
+
+
 def test_earlier_features_by_their_distance() -> None:
     e = torch.arange(1.0, 6.0).view(1, 5, 1)
     assert earlier(e, (1, 3)).tolist() == [[[0, 0], [1, 0], [2, 0], [3, 1], [4, 2]]]

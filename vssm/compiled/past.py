@@ -46,8 +46,9 @@ class Head:
 
 def pack_head(past: Past, observation: Observation) -> Head:
     """The weights as the loops read them."""
-    near = _numbers(past.near.weight).reshape(-1, past.config.near, observation.feature_size)  # (H, near, F)
     last = cast(nn.Linear, cast(MLP, observation.head)[-1])
+    weight = last.weight.new_zeros(last.in_features, 0) if past.near is None else past.near.weight
+    near = _numbers(weight).reshape(len(weight), past.config.near, observation.feature_size)  # (H, near, F)
     each = observation.embedding.weight if isinstance(observation, CategoricalObservation) else torch.zeros(0, 0)
     return Head(
         np.ascontiguousarray(near.transpose(1, 2, 0)),

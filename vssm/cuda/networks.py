@@ -214,7 +214,7 @@ class TritonNetworks:
 
     def _near(self) -> Packed | None:
         past = self._model.past
-        return None if past is None or not past.config.near else self._linear(past.near)
+        return None if past is None or past.near is None else self._linear(past.near)
 
     def _mlp(self, module: nn.Module | None, parts: int = 1) -> _MLP | None:
         if module is None:

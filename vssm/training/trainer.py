@@ -14,10 +14,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vssm.baselines.build import build
+from vssm.baselines.build import build, load_any
+from vssm.baselines.config import AnyConfig
 from vssm.batches import derive_seed, generator
 from vssm.examples import Source
 from vssm.recipe import Recipe, TrainingSettings
+from vssm.training.errors import TrainingError
 from vssm.training.precision import products
 
 _BETA1 = 0.9
@@ -63,6 +65,8 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(self.settings.seed, "initialisation"))
             self.model = build(recipe.model).to(device).train()
+        if self.settings.start_from is not None:
+            self.model.load_state_dict(weights_of(self.settings.start_from, recipe.model))
         self.averaged = copy.deepcopy(self.model).eval().requires_grad_(False)
         self._optimizer = _optimizer(self.model, self.settings)
         self._batches = batches
@@ -131,6 +135,19 @@ class Trainer:
         self.model.load_state_dict(_with_prefix("model.", tensors))
         self.averaged.load_state_dict(_with_prefix("averaged.", tensors))
         self._sums.copy_(tensors["sums"])
+
+
+def weights_of(source: str, config: AnyConfig) -> dict[str, Tensor]:
+    """The weights of a checkpoint that has the networks of `config`. Raises: CheckpointError, TrainingError."""
+    found = load_any(source)
+    theirs, ours = (c.model_dump(mode="json", exclude={"description"}) for c in (found.config, config))
+    if theirs != ours:
+        field = next(name for name in (*ours, *theirs) if theirs.get(name) != ours.get(name))
+        raise TrainingError(
+            f"training.start_from: {source} has other networks ({field} is {theirs.get(field)}, the recipe's is "
+            f"{ours.get(field)}); make the recipe's [model] the one of that checkpoint"
+        )
+    return found.state_dict()
 
 
 def _with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

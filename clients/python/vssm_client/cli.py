@@ -33,6 +33,9 @@ def generate(
         str | None, typer.Option(metavar="FILE", help="Go on after these steps: .npy, .json or text; - is the input.")
     ] = None,
     num_particles: Annotated[int | None, typer.Option(help="Latent paths of each sample through the prefix.")] = None,
+    max_passes: Annotated[
+        int | None, typer.Option(help="Of a model in exact mode: stop after so many passes; may be approximate.", min=1)
+    ] = None,
     temperature: Annotated[float | None, typer.Option(help="0 takes the most likely values.")] = None,
     mean: Annotated[bool, typer.Option("--mean", help="Means instead of values drawn.")] = False,
     quantile: Annotated[
@@ -73,6 +76,7 @@ def generate(
             "seed": seed,
             "prefix": None if prefix is None else read_prefix(prefix),
             "num_particles": num_particles,
+            "max_passes": max_passes,
             "temperature": temperature,
             "output": "mean" if mean else None,
             "quantiles": quantile or None,

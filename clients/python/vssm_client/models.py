@@ -72,6 +72,14 @@ class Usage(_Answer):
     generated_steps: int
 
 
+class Passes(_Answer):
+    """Of a model in exact mode: parallel passes over the samples, and whether `max_passes` made them too few."""
+
+    mean: float
+    max: int
+    approximate: bool
+
+
 class Timings(_Answer):
     """Milliseconds: waiting, computing, and from the request's arrival to the answer."""
 
@@ -81,7 +89,8 @@ class Timings(_Answer):
 
 
 class Generation(_Sequences):
-    """The result of a request; `session_id` is set when its state was saved, `quantiles` when they were asked for.
+    """The result of a request; `session_id` is set when its state was saved, `quantiles` when they were asked for,
+    `passes` by a model in exact mode.
 
     `seed` is the one that was drawn where none was given; `position` counts all steps of a sequence, earlier ones and
     the prefix included; `session_version` how often the session was saved; `fingerprint` names the checkpoint.
@@ -95,6 +104,7 @@ class Generation(_Sequences):
     session_version: int | None = None
     position: int
     usage: Usage
+    passes: Passes | None = None
     timings: Timings
 
 
@@ -144,7 +154,8 @@ class Model(_Answer):
     """A model that the server knows; `status` "failed" comes with the `error` and none of the other fields.
 
     A sequence has by default `length` steps of `size` values; its state takes `state_bytes` per sample. `takes_prefix`
-    is "anywhere", "start" or "none"; `max_particles` the largest num_particles.
+    is "anywhere", "start" or "none"; `max_particles` the largest num_particles; `steps_a_pass`,
+    of a model in exact mode, how many steps every pass is sure to make.
     """
 
     name: str
@@ -163,6 +174,7 @@ class Model(_Answer):
     max_temperature: float | None = None
     takes_prefix: str | None = None
     max_particles: int | None = None
+    steps_a_pass: int | None = None
 
 
 class ModelList(_Answer):

@@ -36,6 +36,7 @@ class ResumeOptions(TypedDict, total=False):
     length           new steps; if absent, up to the model's own length; 0 only observes the prefix
     prefix           observed steps that come first: (steps, size), flat when size is 1; text for models of text
     num_particles    latent paths that each sample draws through the prefix
+    max_passes       of a model in exact mode: stop after so many, which may make the values approximate
     temperature      of the observations; 0 takes the most likely value
     output           values drawn ("sample") or their means ("mean")
     quantiles        increasing numbers between 0 and 1: quantiles over the samples, for models of series
@@ -46,6 +47,7 @@ class ResumeOptions(TypedDict, total=False):
     length: int | None
     prefix: Prefix | None
     num_particles: int | None
+    max_passes: int | None
     temperature: float | None
     output: Literal["sample", "mean"] | None
     quantiles: Sequence[float] | None
