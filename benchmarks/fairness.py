@@ -81,13 +81,13 @@ def main() -> None:
         while not anonymous.ready():
             time.sleep(0.1)
         for _ in range(options.rounds):
-            for name, at, keys_of, at_once in (
-                ("calm", serve, (mine, other), CALM),
-                ("flood", serve, (mine, other), FLOOD),
-                ("anonymous calm", anonymous, (None, None), CALM),
-                ("anonymous flood", anonymous, (None, None), FLOOD),
+            for name, at, own, others, at_once in (
+                ("calm", serve, mine, other, CALM),
+                ("flood", serve, mine, other, FLOOD),
+                ("anonymous calm", anonymous, None, None, CALM),
+                ("anonymous flood", anonymous, None, None, FLOOD),
             ):
-                found.setdefault(name, []).append(measure(at, *keys_of, at_once, options.seconds))
+                found.setdefault(name, []).append(measure(at, own, others, at_once, options.seconds))
     medians = {name: round(statistics.median(ms for ms, _ in values), 1) for name, values in found.items()}
     cpu = {name: round(statistics.median(us for _, us in values)) for name, values in found.items()}
     result = {

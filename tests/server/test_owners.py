@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import redis
 from vssm_server import keys
-from vssm_server.connect import connect_async
+from vssm_server.connect import connect_async, entries
 from vssm_server.errors import Problem
 from vssm_server.hub import Hub, Waiter
 from vssm_server.messages import Failure, Request
@@ -20,7 +20,7 @@ from tests.server.test_queue import REQUEST, SEAL, add, commit_of, done, opened
 FREE = terms_of("alice", Quotas(), Settings(key_concurrent_requests=0, key_open_streams=0))
 
 
-def terms(owner: str = "alice", **limits: int) -> Terms:
+def terms(owner: str = "alice", /, **limits: int) -> Terms:
     return msgspec.structs.replace(FREE, owner=owner, **limits)
 
 
@@ -112,12 +112,12 @@ def test_however_a_job_ends_the_next_takes_its_place(client: redis.Redis, valkey
     assert queue.commit([End(job, done(job))]) == ["cancelled"]
     assert waiting(client) == (1, 1, 2)
     assert queue.fail(job, None) == "done"
-    [entry] = client.xrange(keys.JOBS)
+    [(entry, _)] = entries([(b"", client.xrange(keys.JOBS))])
     client.xreadgroup(keys.GROUP, "a", {keys.JOBS: ">"})
     assert waiting(client) == (1, 1, 1)
     queue._discard(
         keys=[keys.JOBS, keys.ASIDE, keys.BACKLOGGED, keys.ACTIVE],
-        args=[keys.GROUP, entry[0], b"", keys.BACKLOG, keys.OWNER],
+        args=[keys.GROUP, entry, b"", keys.BACKLOG, keys.OWNER],
     )
     [job] = queue.take(0, 9)
     assert job.request.id == "gen_3"
@@ -130,7 +130,9 @@ def test_the_deadline_counts_from_the_acceptance_also_in_the_backlog(client: red
     submit(valkey_url, [(request(number), FREE) for number in range(2)], share=1)
     seconds, _ = client.time()
     [first] = queue.take(0, 9)
-    client.lset(keys.backlog("alice"), 0, client.lindex(keys.backlog("alice"), 0).replace(b"17", b"16", 1))  # type: ignore[union-attr, arg-type]
+    waiting_job = client.lindex(keys.backlog("alice"), 0)
+    assert isinstance(waiting_job, bytes)
+    client.lset(keys.backlog("alice"), 0, waiting_job.replace(b"17", b"16", 1))  # type: ignore[arg-type]
     assert queue.commit([End(first, done(first))]) == ["done"]
     [second] = queue.take(0, 9)
     assert second.accepted_ms < 1000 * (seconds - 10**6)
