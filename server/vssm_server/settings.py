@@ -58,10 +58,10 @@ class Settings(BaseSettings):
         default=2**28, ge=0, description="Bytes of the states of an API key's sessions; 0: no limit."
     )
     key_share: int = Field(
-        default=16,
+        default=8,
         ge=1,
         description="Requests of an API key that the workers see at once, for each worker; the others of the key wait, "
-        "so that they keep nobody else waiting. A key that is alone has eight times as much.",
+        "so that they keep nobody else waiting. A key that is alone has 16 times as much.",
     )
     redis_url: str | None = Field(
         default=None,

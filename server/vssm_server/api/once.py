@@ -6,6 +6,7 @@ The record is made together with the job and gets its answer together with the c
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from vssm_server.record import Record
 from vssm_server.seal import Seal, SealError, answer_of, plan_of
 
 HEADER = "Idempotency-Key"
+log = logging.getLogger(__name__)
 REPLAYED = "Idempotency-Replayed"
 MAX_LENGTH = 255
 LOOK_SECONDS = 0.05
@@ -94,7 +96,8 @@ def _replay(seal: Seal, ticket: Ticket, remembered_plan: bytes, remembered_answe
     try:
         plan = _decode_plan(seal.open(plan_of(ticket.name, ticket.digest), remembered_plan))
         answer = decode_reply(seal.open(answer_of(ticket.name), remembered_answer))
-    except (msgspec.MsgspecError, SealError):
+    except (msgspec.MsgspecError, SealError) as error:
+        log.error("a remembered answer cannot be read: %s", error)
         raise mismatch() from None  # remembered by another version of the server, or made up
     waiter = Waiter(plan.request, plan.start)
     if plan.request.stream and isinstance(answer, Done) and answer.values is not None:

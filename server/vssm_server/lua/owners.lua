@@ -5,7 +5,7 @@
 --   active      sorted set of owners by the time (ms) when a job of theirs last began or ended
 --   ends, bytes what is stored: sorted set of sessions by their end (ms), hash of their sizes with the sum as `total`
 
-local ALONE, ACTIVE_MS = 8, 2000
+local ALONE, ACTIVE_MS = 16, 2000
 
 local function add_job(jobs, owner, at, request)
   redis.call('XADD', jobs, '*', 'job', request, 'at', at, 'owner', owner)
