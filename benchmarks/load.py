@@ -31,6 +31,7 @@ class Job(msgspec.Struct):
     concurrency: int
     seconds: float
     least_bytes: int
+    key: str | None = None  # an API key
 
 
 class Report(msgspec.Struct):
@@ -51,7 +52,8 @@ class Client(asyncio.Protocol):
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.request = (
             f"POST /generate HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nAccept: {job.accept}\r\n"
-            f"Content-Length: {len(job.body)}\r\n\r\n{job.body}"
+            + (f"Authorization: Bearer {job.key}\r\n" if job.key else "")
+            + f"Content-Length: {len(job.body)}\r\n\r\n{job.body}"
         ).encode()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -36,6 +36,7 @@ from vssm_server.connect import ANSWER_SECONDS, PROMPT_SECONDS, connect, connect
 from vssm_server.hub import Hub
 from vssm_server.messages import Array, Done, Request
 from vssm_server.queue import End, Queue
+from vssm_server.seal import Seal
 
 import vssm
 from benchmarks.machine import machine
@@ -52,6 +53,7 @@ LARGE = {
     "encoder": {"kind": "causal", "width": 64, "state": 64, "layers": 1},
     "decoder": {"width": 256, "state": 256},
 }
+SEAL = Seal(b"one key for both ends")
 QUEUED = Request(
     id="",
     reply_to="",
@@ -142,7 +144,7 @@ async def until_workers(cluster: Cluster, count: int) -> None:
 
 def answer_at_once(url: str) -> None:
     """The worker's end with nothing to compute: takes jobs and commits 28 x 28 bytes for each, for ever."""
-    queue = Queue(connect(url), f"null-{os.getpid()}")
+    queue = Queue(connect(url), f"null-{os.getpid()}", SEAL)
     queue.open()
     values = Array.pack(np.zeros((1, 28, 28), np.uint8))
     reply = Done(id="", fingerprint="f", seed=1, position=28, values=values, queue_ms=0.0, generate_ms=0.0)
@@ -154,7 +156,7 @@ def answer_at_once(url: str) -> None:
 async def through(url: str, concurrency: int, seconds: float) -> dict[str, Any]:
     """The API's end: `concurrency` requests under way at any time."""
     client, listener = connect_async(url, PROMPT_SECONDS), connect_async(url, ANSWER_SECONDS)
-    hub = Hub(client, listener, 4096, lambda jobs: 1)
+    hub = Hub(client, listener, 4096, lambda jobs: 1, SEAL)
     await hub.beat()
     listening = asyncio.create_task(hub.listen())
     latencies: list[float] = []

@@ -13,7 +13,7 @@ kubernetes=deploy/kubernetes
 "$tools/check-jsonschema" --schemafile $kubernetes/keda.schema.json $kubernetes/base/keda-*.yaml
 
 if docker compose version >/dev/null 2>&1; then
-  export VSSM_REDIS_URL=redis://host:6379/0 VSSM_REDIS_BIND=127.0.0.1 VSSM_REDIS_PASSWORD=password
+  export VSSM_REDIS_URL=redis://host:6379/0 VSSM_REDIS_BIND=127.0.0.1 VSSM_REDIS_PASSWORD=password VSSM_SIGNING_KEY=key
   docker compose --env-file /dev/null --profile monitoring config -q
   for override in docker/compose.*.yml; do
     docker compose --env-file /dev/null -f docker-compose.yml -f "$override" config -q

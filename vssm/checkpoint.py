@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vssm.model import VSSM
 
 FORMAT_VERSION = 1
+MAX_CONFIG_BYTES = 1 << 20
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
 
@@ -125,7 +126,11 @@ def read_config(folder: Path) -> AnyConfig:
 
     path = folder / CONFIG
     try:
-        document = json.loads(path.read_text())
+        with path.open("rb") as file:
+            data = file.read(MAX_CONFIG_BYTES + 1)
+        if len(data) > MAX_CONFIG_BYTES:
+            raise CheckpointError(f"{path} has more than {MAX_CONFIG_BYTES} bytes")
+        document = json.loads(data)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:

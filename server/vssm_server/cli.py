@@ -8,15 +8,20 @@ import signal
 import socket
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from vssm_server import tracing
+from vssm_server import cli_keys, tracing
 from vssm_server.logs import start_logging
-from vssm_server.settings import PREFIX, Settings, unknown_variables
+from vssm_server.settings import PREFIX, SECRET, Settings, unknown_variables
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+    from vssm_server.seal import Seal
 
 app = typer.Typer(
     name="vssm-server",
@@ -42,13 +47,31 @@ def read_settings(flags: dict[str, Any]) -> Settings:
     try:
         settings = Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        stop(
-            "; ".join(
-                f"{PREFIX}{str(item['loc'][0]).upper()}: {item['msg']}, not {item['input']!r}"
-                for item in error.errors()
-            )
-        )
+        stop("; ".join(_wrong(item) for item in error.errors()))
     return settings
+
+
+def _wrong(item: "ErrorDetails") -> str:
+    """What is wrong with which setting. Values of secrets are not shown."""
+    if not item["loc"]:
+        return item["msg"]
+    name = str(item["loc"][0])
+    value = "" if name in SECRET else f", not {item['input']!r}"
+    return f"{PREFIX}{name.upper()}: {item['msg']}{value}"
+
+
+def check_callers(settings: Settings) -> None:
+    """Ends the program if its API keys cannot be read, or if strangers could reach it and there are none."""
+    from vssm_server.exposure import open_to_strangers
+    from vssm_server.keyfile import ring_of
+    from vssm_server.keyring import KeysError
+
+    if (danger := open_to_strangers(settings)) is not None:
+        stop(danger)
+    try:
+        ring_of(settings)
+    except KeysError as error:
+        stop(f"{error}.")
 
 
 def command(run: Callable[[Settings], None]) -> None:
@@ -63,6 +86,8 @@ def command(run: Callable[[Settings], None]) -> None:
 
     parameters = []
     for name, field in Settings.model_fields.items():
+        if name in SECRET:
+            continue
         kind = int if field.annotation is int else float if field.annotation is float else str
         default = "" if field.default in (None, "") else f" [default: {field.default}]"
         flag = "--" + name.replace("_", "-")
@@ -99,6 +124,16 @@ def need_library() -> None:
         stop('the model library is not installed; a worker needs it: pip install "vssm-server[worker]".')
 
 
+def need_seal(settings: Settings) -> "Seal":
+    """What signs. Ends the program if there is no key for it."""
+    from vssm_server.seal import SigningKeyError, seal_of
+
+    try:
+        return seal_of(settings)
+    except SigningKeyError as error:
+        stop(str(error))
+
+
 def open_socket(settings: Settings) -> socket.socket:
     """The listening socket. Ends the program if it cannot be had."""
     from vssm_server.supervisor import listen
@@ -118,6 +153,8 @@ def api(settings: Settings) -> None:
       vssm-server api --redis-url redis://127.0.0.1:6379/0 --port 8001
     """
     need_redis(settings)
+    check_callers(settings)
+    need_seal(settings)
     from vssm_server.api.serve import run_api
     from vssm_server.supervisor import INHERITED_SOCKET
 
@@ -142,7 +179,7 @@ def worker(settings: Settings) -> None:
     from vssm_server.worker import Worker
 
     client, name = connect(url), f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    queue = Queue(client, name)
+    queue = Queue(client, name, need_seal(settings))
     engine = Engine(settings.chunk_steps, settings.pass_steps)
     journal = Journal(tracing.start("worker", name))
     process = Worker(client, queue, engine, load_catalog(settings), journal, settings.stall_seconds)
@@ -165,6 +202,8 @@ def serve(settings: Settings) -> None:
       vssm-server serve --port 9000 --models mnist,runs/mine/best --workers 2
     """
     need_library()
+    check_callers(settings)
+    need_seal(settings)
     from vssm_server.local import serve_locally
     from vssm_server.valkey import StateFolderError
 
@@ -226,3 +265,4 @@ command(serve)
 command(api)
 command(worker)
 command(check)
+app.add_typer(cli_keys.app, name="key")

@@ -19,6 +19,7 @@ CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 5.0  # of commands that block, longer than any BLOCK
 PROMPT_SECONDS = 2.0  # of the others
 TRIP_BYTES = 4 << 20  # most that goes out before answers are read
+OWNERS = ("enqueue", "finish", "fork", "delete", "discard")  # scripts that begin with owners.lua
 
 Call = tuple[list[str], list[int | str | bytes]]  # keys and arguments of a script
 
@@ -48,7 +49,9 @@ def connect_async(url: str, answer_seconds: float) -> "redis.asyncio.Redis":
 def script(name: str, out_of_memory: bool = False) -> str:
     """Source of `lua/<name>.lua`; `out_of_memory` lets it run when Redis has no memory left (Redis 7, Valkey)."""
     header = "#!lua flags=allow-oom\n" if out_of_memory else ""
-    return header + (resources.files("vssm_server") / "lua" / f"{name}.lua").read_text()
+    folder = resources.files("vssm_server") / "lua"
+    shared = (folder / "owners.lua").read_text() if name in OWNERS else ""
+    return header + shared + (folder / f"{name}.lua").read_text()
 
 
 def run_each(client: "redis.Redis", calls: Sequence[tuple[Script, Call]]) -> list[object]:

@@ -47,6 +47,7 @@ class Engine:
         self._chunk_steps = chunk_steps
         self._pass_steps = self.limit = pass_steps
         self._good_passes = 0
+        self._turn = 0
 
     def run(self, tasks: Sequence[Task]) -> list[Step]:
         """One pass for each model among the unfinished `tasks`, first come first served."""
@@ -59,13 +60,28 @@ class Engine:
         ]
 
     def plan(self, tasks: Sequence[Task]) -> list[Part]:
-        """Which tasks advance by how many steps. The first always does; a task that is `alone` shares with nobody."""
+        """Which tasks advance by how many steps. Owners share evenly; a task that is `alone` shares with nobody."""
         suspects = [task for task in tasks if task.alone]
+        if suspects:
+            return self._shared(suspects[:1], self.limit)
+        lines: dict[str, list[Task]] = {}
+        for task in tasks:
+            lines.setdefault(task.job.request.owner, []).append(task)
+        self._turn += 1
+        order = sorted(lines)
         plan: list[Part] = []
-        left = self.limit
-        for task in suspects[:1] or tasks:
+        for place in range(len(order)):  # who is first, and so gets something however large, takes turns
+            line = lines[order[(place + self._turn) % len(order)]]
+            left = self.limit - sum(task.rows * steps for task, steps in plan)
+            plan += self._shared(line, left // (len(order) - place), least=not plan)
+        return plan
+
+    def _shared(self, tasks: Sequence[Task], left: int, least: bool = True) -> list[Part]:
+        """First come first served within `left` sequences x steps; with `least`, the first task always advances."""
+        plan: list[Part] = []
+        for task in tasks:
             steps = task.wanted(left // task.rows if task.whole else min(self._chunk_steps, left // task.rows))
-            if steps < 1 and plan:
+            if steps < 1 and (plan or not least):
                 continue
             steps = steps or task.least
             plan.append((task, steps))

@@ -14,6 +14,7 @@ from vssm_server import keys
 from vssm_server.errors import REDIS_AWAY, STORAGE_FULL, Problem
 from vssm_server.hub import Hub
 from vssm_server.messages import Heartbeat, ModelInfo, decode_heartbeat
+from vssm_server.seal import Seal, SealError, beat_of
 
 REFRESH_SECONDS = 0.5
 PROBE_MS = 10_000
@@ -48,13 +49,15 @@ class Pace:
 class Fleet:
     """The live workers, their models, and whether Redis answers."""
 
-    def __init__(self, client: "redis.asyncio.Redis", default_model: str) -> None:
+    def __init__(self, client: "redis.asyncio.Redis", default_model: str, seal: Seal) -> None:
         self.default_model = default_model
         self.workers: list[Heartbeat] = []
         self.storage_full = False
         self.redis_error: str | None = "not connected yet"
         self.waiting = 0
         self._redis = client
+        self._seal = seal
+        self._strangers: set[str] = set()
         self._pace = Pace()
 
     async def watch(self, hub: Hub) -> None:
@@ -79,10 +82,20 @@ class Fleet:
         """Reads the heartbeats now."""
         names = [name.decode() for name in await self._redis.zrange(keys.WORKERS, 0, -1) if isinstance(name, bytes)]
         beats = await self._redis.mget([keys.beat(name) for name in names]) if names else []
-        self.workers = list(filter(None, map(read_heartbeat, beats)))
-        jobs = int(await self._redis.xlen(keys.JOBS))
+        self.workers = list(filter(None, map(self._read, names, beats)))
+        jobs = int(await self._redis.xlen(keys.JOBS)) + int(await self._redis.get(keys.BACKLOGGED) or 0)
         self.waiting = max(0, jobs - sum(worker.running for worker in self.workers))
         self._pace.see(self.workers, busy=jobs > 0)
+
+    def _read(self, name: str, beat: object) -> Heartbeat | None:
+        """As `read_heartbeat`; what cannot be read is said once."""
+        try:
+            return read_heartbeat(name, beat, self._seal)
+        except (msgspec.MsgspecError, SealError) as error:
+            if name not in self._strangers:
+                log.error("the heartbeat of %s cannot be read: %s", name, error)
+            self._strangers = {*list(self._strangers)[-99:], name}
+            return None
 
     async def _is_full(self) -> bool:
         try:
@@ -140,10 +153,9 @@ class Fleet:
         raise Problem("model_not_found", f"There is no model {name[:100]!r}; served are: {choice}.", param)
 
 
-def read_heartbeat(beat: object) -> Heartbeat | None:
-    """A heartbeat; none when it has expired, or comes from a worker of another version."""
-    try:
-        return decode_heartbeat(beat) if isinstance(beat, bytes) else None
-    except msgspec.MsgspecError as error:
-        log.error("a heartbeat cannot be read: %s", error)
-        return None
+def read_heartbeat(name: str, beat: object, seal: Seal) -> Heartbeat | None:
+    """What a worker says of itself; None when it has expired. Raises SealError or msgspec.MsgspecError.
+
+    These are of a worker with another signing key, or of another version.
+    """
+    return decode_heartbeat(seal.open(beat_of(name), beat)) if isinstance(beat, bytes) else None

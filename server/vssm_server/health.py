@@ -1,6 +1,7 @@
 """Whether a part that runs on this host does its work, asked from beside it; quick, for container health checks."""
 
 import socket
+import ssl
 import urllib.error
 import urllib.request
 
@@ -11,14 +12,21 @@ from vssm_server.connect import connect
 from vssm_server.settings import Settings
 
 PATIENCE_SECONDS = 3.0
-DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy of the environment is not for this
+_TRUSTING = ssl.create_default_context()
+_TRUSTING.check_hostname, _TRUSTING.verify_mode = (
+    False,
+    ssl.CERT_NONE,
+)  # it is this machine; the certificate names another
+DIRECT = urllib.request.build_opener(  # a proxy of the environment is not for this
+    urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=_TRUSTING)
+)
 
 
 def of_api(settings: Settings) -> str | None:
     """What is wrong with the API here, or None: it must be ready, so Redis and a worker there too."""
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
     try:
-        with DIRECT.open(f"http://{host}:{settings.port}/readyz", timeout=PATIENCE_SECONDS):
+        with DIRECT.open(f"{settings.scheme}://{host}:{settings.port}/readyz", timeout=PATIENCE_SECONDS):
             return None
     except urllib.error.HTTPError as error:
         return f"not ready: {error.read().decode(errors='replace')[:500]}"

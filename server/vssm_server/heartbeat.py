@@ -12,6 +12,7 @@ import redis
 from vssm_server import keys
 from vssm_server.connect import script
 from vssm_server.messages import Heartbeat, encode
+from vssm_server.seal import Seal, beat_of
 from vssm_server.tally import Tally, send
 
 EVERY_SECONDS = 0.5
@@ -25,11 +26,12 @@ class Pulse:
     """A thread of its own: a long pass does not look like death."""
 
     def __init__(
-        self, client: redis.Redis, report: Callable[[], Heartbeat], tally: Tally, stall_seconds: float
+        self, client: redis.Redis, report: Callable[[], Heartbeat], tally: Tally, stall_seconds: float, seal: Seal
     ) -> None:
         self._beat = client.register_script(script("beat", out_of_memory=True))
         self._count = client.register_script(script("count", out_of_memory=True))
         self._redis = client
+        self._seal = seal
         self._report = report
         self._tally = tally
         self._stall_seconds = stall_seconds
@@ -40,7 +42,8 @@ class Pulse:
     def beat(self) -> None:
         """One heartbeat, with what the worker has counted. Raises redis.RedisError."""
         report = self._report()
-        self._beat(keys=[keys.beat(report.worker), keys.WORKERS], args=[encode(report), ALIVE_MS, report.worker])
+        beat = self._seal.close(beat_of(report.worker), encode(report))
+        self._beat(keys=[keys.beat(report.worker), keys.WORKERS], args=[beat, ALIVE_MS, report.worker])
         send(self._count, self._tally, report.worker)
 
     @property

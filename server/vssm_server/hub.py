@@ -7,6 +7,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,28 +18,37 @@ from numpy.typing import NDArray
 from vssm_server import counters, keys
 from vssm_server.connect import Call, entries, run_each_async, script
 from vssm_server.errors import REDIS_AWAY, STATUS, Problem
-from vssm_server.messages import Chunk, Done, Failure, Reply, Request, decode_reply, encode
+from vssm_server.messages import Chunk, Done, Failure, Reply, Request, decode_reply, encode, steps_of
+from vssm_server.quotas import Terms
 from vssm_server.record import Known, Record
+from vssm_server.seal import JOB, Seal, SealError, reply_to
 from vssm_server.tally import Tally, send_async
+from vssm_server.versions import Versions
 
 BLOCK_MS = 1500
 ALIVE_MS = 10_000
 SILENT_SECONDS = 2  # an API process without a heartbeat for this long is not counted any more
 GRACE_SECONDS = 2.0  # beyond the deadline: the worker decides it, at the commit
 CANCEL_MS = 120_000
+GRACE_MS = 60_000  # room for a session is kept this long beyond the deadline of who makes it
 
 log = logging.getLogger(__name__)
 Part = tuple[int, NDArray[np.generic]]  # position after it, values (num_samples, steps, size)
 
 
+_TOO_SLOW = "The client reads slower than values are made, and too many wait for it; nothing was saved. Ask for less."
+
+
 class Waiter:
     """Whoever waits for the replies to one request."""
 
-    def __init__(self, request: Request, start: int) -> None:
+    def __init__(self, request: Request, start: int, most_bytes: int = 2**62) -> None:
         self.request = request
+        self._room = most_bytes  # for values that nobody has taken yet
         self.finished = False
         self.first: float | None = None  # time.perf_counter() of the first part
         self.queue_ms = 0.0  # from acceptance until a worker began, once there is a reply
+        self.headers: dict[str, str] = {}  # RateLimit-* of its acceptance
         self._sent = start
         self._parts: deque[Part | Done | Failure] = deque()
         self._wake: asyncio.Future[None] | None = None  # of whoever is in `get`
@@ -53,7 +63,12 @@ class Waiter:
             return
         values = reply.values.unpack()
         repeated = max(0, self._sent - (reply.position - values.shape[1]))
-        if repeated < values.shape[1]:
+        if self._room < 0:
+            return  # the stream is lost already
+        self._room -= values.nbytes
+        if self._room < 0:
+            self._add(Failure(self.request.id, "stream_lost", _TOO_SLOW, None, STATUS["stream_lost"]))
+        elif repeated < values.shape[1]:
             self._sent = reply.position
             self._add((reply.position, values[:, repeated:]))
 
@@ -75,7 +90,18 @@ class Waiter:
         part = self._parts.popleft()
         if isinstance(part, Failure):
             raise Problem(part.type, part.message, part.param)
+        if not isinstance(part, Done):
+            self._room += part[1].nbytes
         return part
+
+
+class Offer(NamedTuple):
+    """A request on its way into the queue."""
+
+    request: Request
+    record: Record | None
+    terms: Terms | None  # of its owner
+    size: int  # bytes of the session that it makes
 
 
 class Hub:
@@ -87,6 +113,9 @@ class Hub:
         listener: "redis.asyncio.Redis",
         queue_limit: int,
         drain_seconds: Callable[[int], int],
+        seal: Seal,
+        share: Callable[[], int] = lambda: 1,
+        stream_bytes: int = 2**62,
         tally: Tally | None = None,
     ) -> None:
         self.id = secrets.token_hex(8)
@@ -95,12 +124,16 @@ class Hub:
         self._listener = listener
         self._limit = queue_limit
         self._drain_seconds = drain_seconds
+        self.seal = seal
+        self._share = share
+        self._most_bytes = stream_bytes
         self._tally = tally or Tally()
+        self.versions = Versions()
         self._enqueue = client.register_script(script("enqueue"))
         self._revoke = client.register_script(script("revoke", out_of_memory=True))
         self._beat = client.register_script(script("beat", out_of_memory=True))
         self._count = client.register_script(script("count", out_of_memory=True))
-        self._outbox: list[tuple[Request, Record | None, asyncio.Future[object]]] = []
+        self._outbox: list[tuple[Offer, asyncio.Future[object]]] = []
         self._sender: asyncio.Task[None] | None = None
         self._last = b"0"
         self._read: list[bytes] = []  # entries that are to be deleted
@@ -112,19 +145,24 @@ class Hub:
             return None
         return Known(_bytes(digest), _bytes(plan), None if answer is None else _bytes(answer))
 
-    async def submit(self, request: Request, start: int, record: Record | None = None) -> Waiter | None:
+    async def submit(
+        self, request: Request, start: int, record: Record | None = None, terms: Terms | None = None, size: int = 0
+    ) -> Waiter | None:
         """Accepts a request whose sequences are at position `start`; None if its record is there already.
 
-        Raises Problem (queue_full, storage_full) and redis.RedisError.
+        `terms` are its owner's quotas, `size` the bytes of the session that it makes. Raises Problem (queue_full,
+        quota_exceeded, storage_full) and redis.RedisError.
         """
-        waiter = self.waiters[request.id] = Waiter(request, start)
+        waiter = self.waiters[request.id] = Waiter(request, start, self._most_bytes)
         accepted: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        self._outbox.append((request, record, accepted))
+        self._outbox.append((Offer(request, record, terms, size), accepted))
         if self._sender is None or self._sender.done():
             self._sender = asyncio.create_task(self._send())
         answer: object = b"unknown"
         try:
             answer = await self._accept(request, record, accepted)
+            if isinstance(answer, list) and terms is not None:
+                answer = self._of_owner(waiter, terms, answer)
         finally:
             if answer != b"accepted":
                 self.waiters.pop(request.id, None)
@@ -132,6 +170,13 @@ class Hub:
             message = f"{self._limit} requests are waiting. Try again after Retry-After seconds."
             raise Problem("queue_full", message, retry_after=self._drain_seconds(self._limit))
         return waiter if answer == b"accepted" else None
+
+    def _of_owner(self, waiter: Waiter, terms: Terms, answer: list[Any]) -> bytes:
+        """Raises Problem when a quota says no."""
+        if answer[0] == b"quota":
+            raise terms.refused(answer[1].decode(), answer[2], answer[3])
+        waiter.headers = terms.headers(*answer[1:])
+        return b"accepted"
 
     async def _accept(self, request: Request, record: Record | None, accepted: asyncio.Future[object]) -> object:
         """If Redis went away while a resume was sent, it may or may not be accepted: it is revoked before anything is
@@ -154,7 +199,7 @@ class Hub:
         until = time.monotonic() + request.timeout_ms / 1e3
         while time.monotonic() < until:
             try:
-                await self._revoke(keys=names, args=[lasting_ms, encode(failure)])
+                await self._revoke(keys=names, args=[lasting_ms, self.seal.close(reply_to(self.id), encode(failure))])
                 return
             except (redis.RedisError, OSError):
                 await asyncio.sleep(0.2)
@@ -166,10 +211,10 @@ class Hub:
         while self._outbox:
             batch, self._outbox = self._outbox, []
             try:
-                answers = await self._send_batch([(request, record) for request, record, _ in batch])
+                answers = await self._send_batch([offer for offer, _ in batch])
             except (redis.RedisError, OSError) as error:
                 answers = [error] * len(batch)
-            for (_, _, accepted), answer in zip(batch, answers, strict=True):
+            for (_, accepted), answer in zip(batch, answers, strict=True):
                 if accepted.done():
                     continue
                 if isinstance(answer, Exception):
@@ -177,16 +222,32 @@ class Hub:
                 else:
                     accepted.set_result(answer)
 
-    async def _send_batch(self, batch: list[tuple[Request, Record | None]]) -> list[object]:
-        calls: list[Call] = []
-        for request, record in batch:
-            names = [keys.JOBS, keys.TOTALS]
-            args: list[int | str | bytes] = [self._limit, encode(request), counters.REQUESTS.of(request.model)]
-            if record is not None:
-                names.append(record.name)
-                args += [request.id, record.digest, record.plan, request.timeout_ms + record.kept_ms]
-            calls.append((names, args))
-        return await run_each_async(self._redis, self._enqueue, calls)
+    async def _send_batch(self, batch: "list[Offer]") -> list[object]:
+        return await run_each_async(self._redis, self._enqueue, [self._call(offer) for offer in batch])
+
+    def _call(self, offer: "Offer") -> Call:
+        request, record, terms = offer.request, offer.record, offer.terms
+        names = [keys.JOBS, keys.TOTALS, keys.BACKLOGGED, "" if record is None else record.name]
+        sealed = self.seal.close(JOB, encode(request))
+        args: list[int | str | bytes] = [self._limit, sealed, counters.REQUESTS.of(request.model)]
+        if record is None:
+            args += [request.id, b"", b"", 0]
+        else:
+            args += [request.id, record.digest, record.plan, request.timeout_ms + record.kept_ms]
+        if terms is not None:
+            made = "" if request.resume or request.session_id is None else request.session_id
+            names += [keys.owner(terms.owner), keys.backlog(terms.owner), *keys.stored(terms.owner), keys.ACTIVE]
+            args += [
+                self._share(),
+                int(request.stream),
+                steps_of(request),
+                made,
+                offer.size,
+                request.timeout_ms + GRACE_MS,
+            ]
+            args += [terms.requests_per_minute, terms.steps_per_minute, terms.concurrent_requests]
+            args += [terms.open_streams, terms.stored_sessions, terms.stored_bytes]
+        return names, args
 
     async def release(self, waiter: Waiter) -> None:
         """Nobody waits any more; if the work is not finished, workers are told to stop.
@@ -226,11 +287,13 @@ class Hub:
         for entry, fields in received:
             self._last = entry
             try:
-                reply = decode_reply(fields[b"reply"])
-            except msgspec.MsgspecError as error:
+                reply = decode_reply(self.seal.open(reply_to(self.id), fields[b"reply"]))
+            except (msgspec.MsgspecError, SealError) as error:
                 log.error("a reply cannot be read: %s", error)
                 continue
             if (waiter := self.waiters.get(reply.id)) is not None:
+                if isinstance(reply, Done) and reply.session_version is not None:
+                    self.versions.see(waiter.request.session_id or "", reply.session_version)
                 waiter.put(reply)
                 if isinstance(reply, Done):
                     model = waiter.request.model

@@ -9,6 +9,10 @@ ASIDE = "vssm:aside"  # stream of the last jobs that were given up, for inspecti
 TOTALS = "vssm:totals"  # hash of everything that is counted
 APIS = "vssm:apis"  # sorted set of API ids by the time of their last heartbeat
 LASTING = (JOBS, WORKERS, ASIDE, TOTALS, APIS)
+ACTIVE = "vssm:active"  # sorted set of owners by the time of their last job
+BACKLOGGED = "vssm:backlogged"  # how many jobs wait in all backlogs
+OWNER = "vssm:owner:"  # + name of an API key: its quotas and jobs
+BACKLOG = "vssm:backlog:"  # + name: accepted jobs beyond its share of the stream
 PROBE = "vssm:probe"  # written to see whether Redis has memory left
 BEAT = "vssm:worker:"  # + worker id: heartbeat
 
@@ -38,11 +42,27 @@ def cancel(job: str) -> str:
     return f"vssm:cancel:{job}"
 
 
-def idempotency(key: str) -> str:
-    """Record of the request that was made with an Idempotency-Key, and of its answer."""
-    return f"vssm:idempotency:{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+def idempotency(key: str, owner: str = "") -> str:
+    """Record of the request that an owner made with an Idempotency-Key, and of its answer."""
+    name = f"{owner}\0{key}" if owner else key
+    return f"vssm:idempotency:{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
 def session(session_id: str) -> str:
     """Hash of one session."""
     return f"vssm:session:{session_id}"
+
+
+def owner(name: str) -> str:
+    """Hash of an owner's jobs and rates."""
+    return OWNER + name
+
+
+def backlog(name: str) -> str:
+    """List of an owner's jobs that are not in the stream yet."""
+    return BACKLOG + name
+
+
+def stored(name: str) -> list[str]:
+    """An owner's sessions by their end, and their sizes."""
+    return [f"vssm:ends:{name}", f"vssm:bytes:{name}"]

@@ -9,6 +9,7 @@ import urllib.error
 from rich.console import Console
 
 from vssm_server import valkey
+from vssm_server.exposure import who_is_served
 from vssm_server.health import DIRECT
 from vssm_server.settings import Settings
 from vssm_server.supervisor import INHERITED_SOCKET, Child, Supervisor
@@ -30,10 +31,10 @@ def serve_locally(settings: Settings, listening: socket.socket, out: Console) ->
     workers = [Child(f"worker {number}", _command("worker"), environment) for number in range(settings.workers)]
     number = listening.fileno()  # shared, so that a restart of the API refuses no connection
     apis = [Child("api", _command("api"), {**environment, INHERITED_SOCKET: str(number)}, [number])]
-    address = f"http://{_shown(settings.host)}:{listening.getsockname()[1]}"
+    address = f"{settings.scheme}://{_shown(settings.host)}:{listening.getsockname()[1]}"
     out.print(f"starting {settings.workers} worker(s) and the API on {address} ...")
     supervisor = Supervisor([apis, workers, stores], settings.drain_seconds)
-    supervisor.run(lambda: _models(address) is not None, lambda: _announce(address, out))
+    supervisor.run(lambda: _models(address) is not None, lambda: _announce(address, settings, out))
     out.print("stopped: what was accepted is answered")
 
 
@@ -64,9 +65,10 @@ def _models(address: str) -> list[str] | None:
         return None
 
 
-def _announce(address: str, out: Console) -> None:
+def _announce(address: str, settings: Settings, out: Console) -> None:
     served = ", ".join(_models(address) or ()) or "none: no checkpoint could be used, for the reasons above"
     out.print(f"ready: {address}   (a playground; documentation and trying out: {address}/docs)")
     out.print(f"serves {served}")
     out.print(f"try:   curl --json '{REQUEST}' {address}/generate")
+    out.print(who_is_served(settings))
     out.print("end:   Ctrl-C")

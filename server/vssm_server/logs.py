@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 from pythonjsonlogger.json import JsonFormatter
@@ -11,8 +12,10 @@ from pythonjsonlogger.json import JsonFormatter
 from vssm_server import request_id
 from vssm_server.settings import Settings
 
+_ESCAPED = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
+    code: f"\\u{code:04x}" for code in (0x2028, 0x2029)
+}
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
 STDERR = 2
 
 _as_json = False
@@ -45,7 +48,7 @@ def note(logger: logging.Logger, message: str, fields: dict[str, object]) -> Non
     else:
         said = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
         now = datetime.now().isoformat(" ", "milliseconds")
-        line = f"{now} INFO {logger.name}: {f'{message} {said}'.translate(CONTROL)}\n".encode()
+        line = f"{now} INFO {logger.name}: {f'{message} {said}'.translate(_ESCAPED)}\n".encode()
     sys.stderr.flush()
     os.write(STDERR, line)
 
@@ -58,13 +61,17 @@ def _name(record: logging.LogRecord) -> bool:
 
 
 class Text(logging.Formatter):
-    """Lines for people; a traceback still has its own."""
+    """A record is one line, whatever came from outside; the lines of a traceback are indented: none looks like one."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         """The line without what an exception adds."""
-        line = super().formatMessage(record).translate(CONTROL)
+        line = super().formatMessage(record).translate(_ESCAPED)
         name = record.__dict__.get("request_id")
         return line if name is None else f"{line} request_id={name}"
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        """The traceback."""
+        return "\n".join("    " + line.translate(_ESCAPED) for line in super().formatException(ei).split("\n"))
 
 
 def _json(part: str) -> logging.Formatter:

@@ -3,11 +3,14 @@
 A request is answered by any number of `Chunk` and then exactly one `Done` or `Failure`.
 """
 
+import math
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 LITTLE = {name: np.dtype(name).newbyteorder("<") for name in ("uint8", "int64", "float32", "float64")}
+MAX_DIMENSIONS = 8
 
 
 class Array(msgspec.Struct, frozen=True, array_like=True):
@@ -17,6 +20,14 @@ class Array(msgspec.Struct, frozen=True, array_like=True):
     shape: tuple[int, ...]
     data: bytes
 
+    def __post_init__(self) -> None:
+        """Raises ValueError, so that decoding fails, when the bytes do not fit dtype and shape."""
+        if self.dtype not in LITTLE:
+            raise ValueError(f"dtype {self.dtype!r} is not one of {', '.join(LITTLE)}")
+        size = LITTLE[self.dtype].itemsize * math.prod(self.shape)
+        if len(self.shape) > MAX_DIMENSIONS or min(self.shape, default=0) < 0 or size != len(self.data):
+            raise ValueError(f"{len(self.data)} bytes are no {self.dtype} array of shape {self.shape}")
+
     @classmethod
     def pack(cls, array: NDArray[np.generic]) -> "Array":
         """Copies `array` into a message; dtypes uint8, int64, float32 and float64."""
@@ -24,9 +35,7 @@ class Array(msgspec.Struct, frozen=True, array_like=True):
         return cls(array.dtype.name, array.shape, np.ascontiguousarray(array, dtype=dtype).tobytes())
 
     def unpack(self) -> NDArray[np.generic]:
-        """The array, read-only. Raises ValueError when the bytes do not fit the shape."""
-        if self.dtype not in LITTLE:
-            raise ValueError(f"dtype {self.dtype!r} is not one of {', '.join(LITTLE)}")
+        """The array, read-only."""
         return np.frombuffer(self.data, dtype=LITTLE[self.dtype]).reshape(self.shape)
 
 
@@ -52,6 +61,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str | None = None  # of the HTTP request, for the logs
     traceparent: str | None = None  # its span, by W3C Trace Context
     max_passes: int | None = None  # of a model whose decoder reads earlier values; fewer than needed approximate
+    owner: str = ""  # whose sessions it may resume and makes
+    session_version: int = 0  # least version of the session that may be resumed
+
+
+def steps_of(request: Request) -> int:
+    """Work of a request: steps of all its samples, those of the prefix for each particle."""
+    prefix = 0 if request.prefix is None else request.prefix.shape[0] * request.num_particles
+    return request.num_samples * (request.length + prefix)
 
 
 class Chunk(msgspec.Struct, frozen=True, tag_field="event", tag="chunk"):
@@ -73,6 +90,7 @@ class Done(msgspec.Struct, frozen=True, tag_field="event", tag="done", kw_only=T
     values: Array | None  # (num_samples, length, size)
     queue_ms: float
     generate_ms: float
+    session_version: int | None = None  # of the saved state
     passes: "Passes | None" = None
 
 
@@ -167,6 +185,8 @@ class SessionHead(msgspec.Struct, frozen=True, kw_only=True):
     num_samples: int
     state_bytes: int
     ttl_ms: int
+    owner: str = ""  # name of the API key that made it
+    digest: bytes = b""  # SHA-256 of the state's bytes
 
 
 encode = msgspec.msgpack.Encoder().encode

@@ -4,6 +4,7 @@ Every way a job can end goes through one Lua script, `finish`, that commits the 
 job together, and only for the consumer that still owns it. So there is exactly one reply, whoever dies when.
 """
 
+import hashlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -16,8 +17,10 @@ from redis.exceptions import OutOfMemoryError
 
 from vssm_server import counters, keys
 from vssm_server.connect import Call, entries, run_each, script
-from vssm_server.messages import Chunk, Done, Failure, Request, SessionHead, decode_head, decode_request, encode
+from vssm_server.messages import Chunk, Done, Failure, Reply, Request, SessionHead, decode_head, decode_request, encode
+from vssm_server.seal import JOB, Seal, SealError, answer_of, head_of, reply_to, version_of
 from vssm_server.tally import Tally
+from vssm_server.versions import Versions
 
 MAX_DELIVERIES = 3
 LEASE_MS = 15_000
@@ -32,11 +35,12 @@ class Job:
     entry: bytes  # id in the stream; starts with the time of acceptance
     request: Request
     deliveries: int  # this one included
+    waited_since: bytes = b""  # when it was accepted, if it came from a backlog; else the entry's id says it
 
     @property
     def accepted_ms(self) -> int:
         """When the request was accepted, by Redis' clock."""
-        return int(self.entry.split(b"-")[0])
+        return int(self.waited_since or self.entry.split(b"-")[0])
 
     @property
     def deadline_ms(self) -> int:
@@ -79,8 +83,10 @@ class Queue:
     Redis has no room for it; nothing is changed for that job then.
     """
 
-    def __init__(self, client: redis.Redis, consumer: str) -> None:
+    def __init__(self, client: redis.Redis, consumer: str, seal: Seal) -> None:
         self.consumer = consumer
+        self.seal = seal
+        self._versions = Versions()
         self._redis = client
         self._open = client.register_script(script("open", out_of_memory=True))
         self._discard = client.register_script(script("discard", out_of_memory=True))
@@ -117,12 +123,12 @@ class Queue:
     def wait(self, block_ms: int) -> list[Job]:
         """The next new job, if one comes within `block_ms`."""
         answer = self._redis.xreadgroup(keys.GROUP, self.consumer, {keys.JOBS: ">"}, count=1, block=block_ms)
-        return self._read([(entry, fields[b"job"], 1) for entry, fields in entries(answer)])
+        return self._read([(entry, fields[b"job"], 1, fields.get(b"at", b"")) for entry, fields in entries(answer)])
 
     def take(self, holding: int, most: int) -> list[Job]:
         """New jobs that are there: as many as make this worker's share fair, at most `most` with those it holds."""
         rows = self._take(keys=[keys.JOBS, keys.WORKERS], args=[keys.GROUP, self.consumer, holding, most, keys.BEAT])
-        return self._read([(entry, fields[1], 1) for entry, fields in rows])
+        return self._read([(entry, fields[1], 1, fields[3] if len(fields) > 3 else b"") for entry, fields in rows])
 
     def held(self, known: list[Job]) -> list[Job]:
         """What this consumer holds beside the jobs it knows of."""
@@ -130,22 +136,23 @@ class Queue:
         rows = self._held(keys=[keys.JOBS], args=args)
         return self._read(rows)
 
-    def _read(self, rows: list[tuple[bytes, bytes, int]]) -> list[Job]:
-        """The jobs of (entry, request, deliveries); one of another version would end every worker that it meets."""
+    def _read(self, rows: list[tuple[bytes, bytes, int, bytes]]) -> list[Job]:
+        """The jobs of (entry, request, deliveries, accepted ms or b""); what cannot be read would end every worker."""
         jobs = []
-        for entry, payload, deliveries in rows:
+        for entry, payload, deliveries, since in rows:
             try:
-                jobs.append(Job(entry, decode_request(payload), deliveries))
-            except msgspec.MsgspecError as error:
+                jobs.append(Job(entry, decode_request(self.seal.open(JOB, payload)), deliveries, since))
+            except (msgspec.MsgspecError, SealError) as error:
                 log.error("a job cannot be read and is set aside: %s", error)
+                names = [keys.JOBS, keys.ASIDE, keys.TOTALS, keys.BACKLOGGED, keys.ACTIVE]
                 unread = counters.FINISHED.of("", counters.DISCARDED)
-                self._discard(keys=[keys.JOBS, keys.ASIDE, keys.TOTALS], args=[keys.GROUP, entry, payload, unread])
+                self._discard(keys=names, args=[keys.GROUP, entry, payload, unread, keys.BACKLOG, keys.OWNER])
         return jobs
 
     def claim(self, count: int, suspects: int) -> list[Job]:
         """Jobs of dead workers: those delivered once, and up to `suspects` of those delivered more often."""
         rows = self._claim(keys=[keys.JOBS], args=[keys.GROUP, self.consumer, keys.BEAT, count, suspects])
-        return self._read([(entry, payload, before + 1) for entry, payload, before in rows])
+        return self._read([(entry, payload, before + 1, since) for entry, payload, before, since in rows])
 
     def cancelled(self, jobs: list[Job]) -> list[Job]:
         """Those of `jobs` that nobody waits for any more."""
@@ -153,16 +160,36 @@ class Queue:
         return [job for job, mark in zip(jobs, marks, strict=True) if mark is not None]
 
     def load(self, jobs: Sequence[Job]) -> list[Saved | str]:
-        """The session each job resumes, leased to it if it streams; or 'missing', 'leased', 'full'."""
+        """The session each job resumes, leased to it if it streams; or 'missing', 'leased', 'full', 'untrusted'."""
         calls: list[Call] = [
             ([keys.session(job.request.session_id or "")], [job.request.id, LEASE_MS if job.request.stream else 0])
             for job in jobs
         ]
         answers = run_each(self._redis, [(self._load, call) for call in calls])
         return [
-            Saved(decode_head(answer[0]), answer[1], answer[2]) if isinstance(answer, list) else _text(answer)
-            for answer in answers
+            self._saved(job, *answer) if isinstance(answer, list) else _text(answer)
+            for job, answer in zip(jobs, answers, strict=True)
         ]
+
+    def _saved(self, job: Job, head: bytes, version: bytes, state: bytes) -> Saved | str:
+        """What was loaded, if it is what was saved last: signed for session and version, whole, and its owner's."""
+        request, name = job.request, job.request.session_id or ""
+        try:
+            number = version_of(version)
+            decoded = decode_head(self.seal.open(head_of(name, number), head))
+        except (msgspec.MsgspecError, SealError) as error:
+            log.error("a session cannot be read: %s", error)
+            return "untrusted"
+        if decoded.owner != request.owner:
+            return "missing"
+        if (
+            decoded.digest != digest_of(state)
+            or number < request.session_version
+            or not self._versions.see(name, number)
+        ):
+            log.error("the state of a session is not the one that was saved last")
+            return "untrusted"
+        return Saved(decoded, version, state)
 
     def emit(self, chunks: Sequence[tuple[Job, Chunk]]) -> list[str]:
         """Sends parts of streams: 'sent', or why not: 'gone', 'cancelled', 'orphan', 'stale', 'full'."""
@@ -173,7 +200,10 @@ class Queue:
         names = [keys.JOBS, keys.replies(request.reply_to), keys.cancel(request.id), keys.alive(request.reply_to)]
         if request.resume and request.session_id is not None:
             names.append(keys.session(request.session_id))
-        return names, [keys.GROUP, self.consumer, job.entry, encode(chunk), request.id, LEASE_MS]
+        return names, [keys.GROUP, self.consumer, job.entry, self._reply(job, chunk), request.id, LEASE_MS]
+
+    def _reply(self, job: Job, reply: Reply) -> bytes:
+        return self.seal.close(reply_to(job.request.reply_to), encode(reply))
 
     def commit(self, ends: Sequence[End], tally: Tally | None = None) -> list[str]:
         """Ends jobs well, each with its state, reply, answer to remember and removal at once.
@@ -182,11 +212,16 @@ class Queue:
         goes along, before the replies: who has an answer finds the work for it among the totals.
         """
         calls = [(self._finish, self._ending(end)) for end in ends]
-        if tally is None or not ends or (portion := tally.portion(self.consumer)) is None:
-            return self._each(calls)
-        number, counting = portion
-        _, *answers = self._each([(self._count, counting), *calls])
-        tally.arrived(number)
+        portion = tally.portion(self.consumer) if tally is not None and ends else None
+        if tally is None or portion is None:
+            answers = self._each(calls)
+        else:
+            number, counting = portion
+            _, *answers = self._each([(self._count, counting), *calls])
+            tally.arrived(number)
+        for end, answer in zip(ends, answers, strict=True):
+            if answer == "done" and end.commit is not None:
+                self._versions.see(end.job.request.session_id or "", int(end.commit.replaces) + 1)
         return answers
 
     def fail(self, job: Job, failure: Failure | None, aside: bool = False) -> str:
@@ -218,19 +253,27 @@ class Queue:
         deadline = job.deadline_ms if isinstance(end.reply, Done) else 0
         saved: tuple[bytes, bytes, bytes, int] = (b"", b"", b"", 0)
         if commit is not None:
-            saved = (commit.replaces, encode(commit.head), commit.state, commit.head.ttl_ms)
+            purpose = head_of(request.session_id or "", int(commit.replaces) + 1)
+            head = self.seal.close(purpose, encode(commit.head))
+            saved = (commit.replaces, head, commit.state, commit.head.ttl_ms)
         args: list[int | str | bytes] = [
             keys.GROUP,
             self.consumer,
             job.entry,
-            b"" if end.reply is None else encode(end.reply),
+            b"" if end.reply is None else self._reply(job, end.reply),
             request.id,
             int(aside),
             deadline,
             *saved,
-            b"" if end.answer is None else encode(end.answer),
+            b"" if end.answer is None else self.seal.close(answer_of(request.idempotency or ""), encode(end.answer)),
+            int(request.stream),
+            "" if request.resume else request.session_id or "",
+            request.session_id or "",
             *_counted(end),
         ]
+        if request.owner:
+            names += [keys.owner(request.owner), keys.backlog(request.owner), keys.BACKLOGGED]
+            names += [*keys.stored(request.owner), keys.ACTIVE]
         return names, args
 
 
@@ -240,6 +283,11 @@ def _counted(end: End) -> Iterator[str]:
     yield counters.FINISHED.of(end.job.request.model, outcome)
     if end.commit is not None:
         yield counters.SESSIONS.of(counters.RESUMED if end.job.request.resume else counters.CREATED)
+
+
+def digest_of(state: bytes) -> bytes:
+    """What a session's head says of its state."""
+    return hashlib.sha256(state).digest()
 
 
 def _text(answer: object) -> str:

@@ -11,7 +11,7 @@ from vssm import VSSM, Advance, State, Window
 from vssm.particles import Particles
 from vssm.solve import Budget
 from vssm_server.messages import Array, Chunk, Done, Passes, SessionHead
-from vssm_server.queue import Commit, End, Job, Saved
+from vssm_server.queue import Commit, End, Job, Saved, digest_of
 
 STREAM_PARTS = 8  # a stream gets about this many chunks, or more when they would exceed the largest chunk
 
@@ -151,8 +151,14 @@ class Task:
             values=Array.pack(self._all_values()) if self.values else None,
             queue_ms=self.queue_ms,
             generate_ms=(time.perf_counter() - self._started) * 1e3,
+            session_version=None if self.job.request.session_id is None else self._replaces + 1,
             passes=self._passes_made(),
         )
+
+    @property
+    def _replaces(self) -> int:
+        """Version of the session that this continues; 0 when it begins one."""
+        return 0 if self._saved is None else int(self._saved.version)
 
     def _passes_made(self) -> Passes | None:
         if not self._passes.any():
@@ -177,5 +183,7 @@ class Task:
             num_samples=self.state.num_samples,
             state_bytes=len(data),
             ttl_ms=kept_ms or 0,
+            owner=request.owner,
+            digest=digest_of(data),
         )
-        return Commit(head, data, b"0" if self._saved is None else self._saved.version)
+        return Commit(head, data, str(self._replaces).encode())

@@ -16,7 +16,7 @@ from vssm import State, StateError
 from vssm_server import device
 from vssm_server.catalog import Catalog
 from vssm_server.engine import Engine, Step
-from vssm_server.errors import STORAGE_FULL, Problem
+from vssm_server.errors import STATE_UNTRUSTED, STORAGE_FULL, Problem
 from vssm_server.heartbeat import Pulse
 from vssm_server.journal import Journal
 from vssm_server.messages import Done, Failure, Heartbeat
@@ -52,7 +52,7 @@ class Worker:
         self.tasks: list[Task] = []
         self._ended = 0
         self._next_claim = 0.0
-        self._pulse = Pulse(client, self.report, engine.tally, stall_seconds)
+        self._pulse = Pulse(client, self.report, engine.tally, stall_seconds, queue.seal)
 
     def run(self) -> None:
         """Until told to stop and done: take a batch, load states, run, commit."""
@@ -247,6 +247,8 @@ def _refused(job: Job, answer: str) -> Problem:
         return Problem("session_not_found", f"There is no session {session!r} any more.", "session_id")
     if answer == "full":
         return Problem("storage_full", STORAGE_FULL)
+    if answer == "untrusted":
+        return Problem("state_untrusted", STATE_UNTRUSTED, "session_id")
     if answer == "orphan":
         return Problem("stream_lost", "The connection to the API process was lost; nothing was saved. Try again.")
     message = f"Another request is advancing the session {session!r}; nothing was saved. Try again."

@@ -19,6 +19,7 @@ from tests.chaos.hosts import HUB, Hosts, on
 
 RESTART_SECONDS = 0.3
 STOP_SECONDS = 3.0
+SIGNING_KEY = "the same for all processes of the cluster"
 
 
 @dataclass
@@ -148,7 +149,7 @@ def remote_cluster(folder: Path, models: str, hosts: Hosts, password: str) -> Cl
     state = Settings.model_validate({"state_dir": folder / "redis", "appendfsync": "always"})
     (folder / "redis").mkdir()
     network = ["--port", "6379", "--bind", "0.0.0.0", "--requirepass", password]
-    api_settings = {"PORT": "8000", "HOST": "0.0.0.0"}
+    api_settings = {"PORT": "8000", "HOST": "0.0.0.0", "ALLOW_ANONYMOUS": "true"}
     return Cluster(
         _node(folder, "redis", [*valkey.command(state), *network], {}, on(HUB)),
         _url(hosts.hub_address, password),
@@ -167,6 +168,7 @@ def _url(host: str, password: str) -> str:
 def part(folder: Path, name: str, redis_url: str, settings: dict[str, str], host: Sequence[str] = ()) -> Node:
     """An API or a worker."""
     common = {"REDIS_URL": redis_url, "DEADLINE_SECONDS": "30", "LOG_FORMAT": "json", "THREADS": "1"}
+    common["SIGNING_KEY"] = SIGNING_KEY
     command = [sys.executable, "-m", "vssm_server", name.split("-")[0]]
     return _node(folder, name, command, common | settings, host)
 

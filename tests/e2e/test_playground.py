@@ -4,8 +4,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from vssm_server.keyring import Document, make
 
 from tests.e2e.browser import CHROMIUM, MISSING, PHONE, Playground, chromium, visit
 from tests.e2e.serving import Serve
@@ -240,3 +242,30 @@ def test_policy_allows_nothing_from_elsewhere(playground: Playground, address: s
         assert policy.startswith("default-src 'none'")
         assert "unsafe" not in policy
     assert playground.page.request.get(address + "/playground/nothing.js").status == 404
+
+
+def test_a_server_with_keys_is_asked_with_one(playground: Playground, tmp_path: Path) -> None:
+    """The page opens without; it asks for a key, again if that is wrong, and keeps it for this tab only."""
+    key, text = make("alice", ("generate", "sessions"), None)
+    server = Serve(tmp_path, api_keys=msgspec.json.encode(Document((key,))).decode()).start()
+    browser = playground.page.context.browser
+    assert browser is not None
+    visitor = visit(browser, str(server.client.base_url).rstrip("/"))
+    page = visitor.page
+    page.goto(visitor.address)
+    page.wait_for_selector("#key-dialog[open]")
+    assert "An API key is needed" in page.inner_text("#key-why")
+    page.fill("#key", "vssm_wrong")
+    page.press("#key", "Enter")
+    page.wait_for_function("document.getElementById('key-why').textContent.includes('not known')")
+    page.fill("#key", text)
+    page.click("#key-form [type=submit]")
+    page.wait_for_selector("[data-fact=position]")
+    page.reload()
+    page.wait_for_selector("[data-fact=position]")
+    assert not page.is_visible("#key-dialog")
+    assert text not in page.url
+    assert page.evaluate("localStorage.length") == 0
+    assert [error for error in visitor.errors if "401" not in error] == []
+    page.context.close()
+    assert server.stop() == 0

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from vssm_server.cli import app
 from vssm_server.connect import connect_async
 from vssm_server.hub import Hub
+from vssm_server.seal import Seal
 
 NOBODY = "redis://127.0.0.1:1/0"
 
@@ -46,7 +47,7 @@ def test_a_port_in_use_is_a_message() -> None:
 async def test_an_api_says_once_that_redis_is_away(caplog: pytest.LogCaptureFixture) -> None:
     client = connect_async(NOBODY, 1.0)
     with caplog.at_level(logging.WARNING), contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(Hub(client, client, 1, lambda _: 1).listen(), 0.7)
+        await asyncio.wait_for(Hub(client, client, 1, lambda _: 1, Seal(b"")).listen(), 0.7)
     assert sum("replies cannot be read" in record.message for record in caplog.records) == 1
     await client.aclose()
 

@@ -30,6 +30,7 @@ def job(
     prefix: Values | None = None,
     particles: int = 1,
     passes: int | None = None,
+    owner: str = "",
 ) -> Job:
     request = Request(
         id=f"gen_{seed}",
@@ -48,6 +49,7 @@ def job(
         timeout_ms=1000,
         idempotency=None,
         num_particles=particles,
+        owner=owner,
         max_passes=passes,
     )
     return Job(b"0-1", request, 1)
@@ -261,3 +263,32 @@ def test_rows_are_counted() -> None:
     expected = {f"vssm_batch_rows\t{model_name}\t3": 1, f"vssm_batch_rows\t{model_name}\tsum": 5_000_000}  # at most 8
     assert dict(counters.BATCH_ROWS.of(5, model_name)) == expected
     assert {total: engine.tally.of(total) for total in expected} == expected
+
+
+def test_owners_share_a_pass_whoever_came_first() -> None:
+    """A hundred tasks of one owner leave the other half of the pass; what nobody else wants is not wasted."""
+    model = build("pixels")
+    flood = [
+        Task(job("m", seed, 8, 4000, owner="flood"), model, model.start(8, seed), None, 0.0) for seed in range(100)
+    ]
+    late = Task(job("m", 200, 4, 4000, owner="late"), model, model.start(4, 200), None, 0.0)
+    engine = Engine(chunk_steps=64, pass_steps=4096)
+    for _ in range(4):
+        plan = engine.plan([*flood, late])
+        shares = {
+            owner: sum(t.rows * n for t, n in plan if t.job.request.owner == owner) for owner in ("flood", "late")
+        }
+        assert shares["late"] == 4 * 64
+        assert 2048 <= shares["flood"] <= 4096 - shares["late"]
+    assert sum(t.rows * steps for t, steps in engine.plan(flood)) == 4096
+
+
+def test_a_task_that_is_larger_than_a_share_gets_its_turn() -> None:
+    model = build("pixels")
+    large = [
+        Task(job("m", seed, 300, 100, owner=owner), model, model.start(300, seed), None, 0.0)
+        for seed, owner in enumerate(["a", "b"])
+    ]
+    engine = Engine(chunk_steps=64, pass_steps=400)
+    firsts = [engine.plan(large)[0][0].job.request.owner for _ in range(4)]
+    assert firsts in (["a", "b", "a", "b"], ["b", "a", "b", "a"])

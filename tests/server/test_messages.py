@@ -19,10 +19,22 @@ def test_big_endian_is_turned() -> None:
     assert np.array_equal(Array.pack(array).unpack(), array)
 
 
-@pytest.mark.parametrize("bad", [Array("object", (1,), b"x" * 8), Array("int64", (3,), b"x" * 8)])
-def test_bad_arrays_are_refused(bad: Array) -> None:
-    with pytest.raises(ValueError, match=r"dtype|reshape"):
-        bad.unpack()
+@pytest.mark.parametrize(
+    ("dtype", "shape"),
+    [
+        ("object", (1,)),
+        ("int64", (3,)),
+        ("uint8", (-8, -1)),
+        ("uint8", (-1,)),
+        ("uint8", (2**62, 0)),
+        ("uint8", (1,) * 9),
+    ],
+)
+def test_bytes_that_do_not_fit_are_refused(dtype: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"dtype|shape"):
+        Array(dtype, shape, b"x" * 8)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.msgpack.decode(encode([dtype, shape, b"x" * 8]), type=Array)
 
 
 def test_replies_know_their_kind() -> None:

@@ -1,6 +1,8 @@
 """The queue against a real Valkey: one reply, one commit, whatever happens to the worker."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -9,8 +11,10 @@ from redis.exceptions import OutOfMemoryError
 from vssm_server import keys
 from vssm_server.connect import entries, script
 from vssm_server.messages import Done, Failure, Request, SessionHead, decode_reply, decode_request, encode
-from vssm_server.queue import Commit, End, Job, Queue, Saved
+from vssm_server.queue import Commit, End, Job, Queue, Saved, digest_of
+from vssm_server.seal import JOB, Seal, answer_of, reply_to
 
+SEAL = Seal(b"the key of the tests")
 HEAD = SessionHead(model="m", fingerprint="f", seed=1, position=4, num_samples=1, state_bytes=5, ttl_ms=60_000)
 REQUEST = Request(
     id="gen_1",
@@ -33,13 +37,18 @@ REQUEST = Request(
 
 def add(client: redis.Redis, limit: int = 100, **changes: str | int) -> bool:
     request = msgspec.structs.replace(REQUEST, **changes)
-    args: list[int | str | bytes] = [limit, encode(request), "requests"]
-    answer: bytes = client.register_script(script("enqueue"))(keys=[keys.JOBS, keys.TOTALS], args=args)
+    args: list[int | str | bytes] = [limit, SEAL.close(JOB, encode(request)), "requests"]
+    names = [keys.JOBS, keys.TOTALS, keys.BACKLOGGED, ""]
+    answer: bytes = client.register_script(script("enqueue"))(keys=names, args=args)
     return answer == b"accepted"
 
 
 def done(job: Job) -> Done:
     return Done(id=job.request.id, fingerprint="f", seed=1, position=4, values=None, queue_ms=0, generate_ms=0)
+
+
+def commit_of(state: bytes, replaces: bytes) -> Commit:
+    return Commit(msgspec.structs.replace(HEAD, digest=digest_of(state)), state, replaces)
 
 
 def end(queue: Queue, job: Job, commit: Commit, answer: Done | None = None) -> str:
@@ -54,11 +63,11 @@ def load(queue: Queue, job: Job) -> Saved | str:
 
 def replies(client: redis.Redis) -> list[str]:
     found = entries([(b"", client.xrange(keys.replies("api")))])
-    return [decode_reply(fields[b"reply"]).id for _, fields in found]
+    return [decode_reply(SEAL.open(reply_to("api"), fields[b"reply"])).id for _, fields in found]
 
 
 def opened(client: redis.Redis, name: str, alive: bool = True) -> Queue:
-    queue = Queue(client, name)
+    queue = Queue(client, name, SEAL)
     queue.open()
     if alive:
         client.set(keys.beat(name), b"", px=60_000)
@@ -69,7 +78,7 @@ def new_session(client: redis.Redis) -> Queue:
     queue = opened(client, "a")
     add(client, id="gen_0", resume=False)
     [job] = queue.take(0, 1)
-    assert end(queue, job, Commit(HEAD, b"state", b"0")) == "done"
+    assert end(queue, job, commit_of(b"state", b"0")) == "done"
     return queue
 
 
@@ -97,7 +106,7 @@ def test_a_dead_workers_job_is_claimed_and_the_slow_one_is_fenced(client: redis.
     client.delete(keys.beat("a"))
     [claimed] = fast.claim(10, 1)
     assert claimed.deliveries == 2
-    commit = Commit(HEAD, b"new", saved.version)
+    commit = commit_of(b"new", saved.version)
     assert end(slow, job, commit) == "gone"
     assert end(fast, claimed, commit) == "done"
     assert end(slow, job, commit) == "gone"
@@ -124,7 +133,7 @@ def test_two_resumes_from_one_version_commit_once(client: redis.Redis) -> None:
     one, two = queue.take(0, 2)
     saved = load(queue, one)
     assert isinstance(saved, Saved)
-    commit = Commit(HEAD, b"new", saved.version)
+    commit = commit_of(b"new", saved.version)
     assert end(queue, one, commit) == "done"
     assert end(queue, two, commit) == "stale"
     assert replies(client) == ["gen_0", "gen_1"]
@@ -138,8 +147,8 @@ def test_a_lease_keeps_others_out_until_its_job_ends(client: redis.Redis) -> Non
     saved = load(queue, streaming)
     assert isinstance(saved, Saved)
     assert load(queue, other) == "leased"
-    assert end(queue, other, Commit(HEAD, b"new", saved.version)) == "leased"
-    assert end(queue, streaming, Commit(HEAD, b"new", saved.version)) == "done"
+    assert end(queue, other, commit_of(b"new", saved.version)) == "leased"
+    assert end(queue, streaming, commit_of(b"new", saved.version)) == "done"
     assert isinstance(load(queue, other), Saved)
 
 
@@ -159,7 +168,7 @@ def test_nothing_is_committed_after_the_deadline(client: redis.Redis) -> None:
     [job] = queue.take(0, 1)
     saved = load(queue, job)
     assert isinstance(saved, Saved)
-    assert end(queue, job, Commit(HEAD, b"new", saved.version)) == "late"
+    assert end(queue, job, commit_of(b"new", saved.version)) == "late"
     assert client.hget(keys.session("sess_x"), "state") == b"state"
 
 
@@ -170,7 +179,7 @@ def test_a_deleted_session_is_not_made_again(client: redis.Redis) -> None:
     saved = load(queue, job)
     assert isinstance(saved, Saved)
     client.delete(keys.session("sess_x"))
-    assert end(queue, job, Commit(HEAD, b"new", saved.version)) == "missing"
+    assert end(queue, job, commit_of(b"new", saved.version)) == "missing"
     assert not client.exists(keys.session("sess_x"))
 
 
@@ -180,9 +189,9 @@ def test_a_revoked_job_is_not_committed(client: redis.Redis) -> None:
     [job] = queue.take(0, 1)
     saved = load(queue, job)
     assert isinstance(saved, Saved)
-    failure = encode(Failure("gen_1", "redis_unavailable", "m", None, 503))
+    failure = SEAL.close(reply_to("api"), encode(Failure("gen_1", "redis_unavailable", "m", None, 503)))
     client.register_script(script("revoke"))(keys=[keys.cancel("gen_1"), keys.replies("api")], args=[1000, failure])
-    assert end(queue, job, Commit(HEAD, b"new", saved.version)) == "cancelled"
+    assert end(queue, job, commit_of(b"new", saved.version)) == "cancelled"
     assert queue.fail(job, None) == "done"
     assert client.hget(keys.session("sess_x"), "state") == b"state"
     assert replies(client) == ["gen_0", "gen_1"]
@@ -210,8 +219,10 @@ KEYED = msgspec.structs.replace(REQUEST, idempotency=RECORD)
 
 
 def add_keyed(client: redis.Redis, request: Request = KEYED) -> bytes:
-    args: list[int | str | bytes] = [10, encode(request), "requests", request.id, b"digest", b"plan", 60_000]
-    answer: bytes = client.register_script(script("enqueue"))(keys=[keys.JOBS, keys.TOTALS, RECORD], args=args)
+    sealed = SEAL.close(JOB, encode(request))
+    args: list[int | str | bytes] = [10, sealed, "requests", request.id, b"digest", b"plan", 60_000]
+    names = [keys.JOBS, keys.TOTALS, keys.BACKLOGGED, RECORD]
+    answer: bytes = client.register_script(script("enqueue"))(keys=names, args=args)
     return answer
 
 
@@ -222,10 +233,10 @@ def test_a_key_is_accepted_once_and_remembers_the_answer(client: redis.Redis) ->
     [job] = queue.take(0, 10)
     saved = load(queue, job)
     assert isinstance(saved, Saved)
-    assert end(queue, job, Commit(HEAD, b"new", saved.version), done(job)) == "done"
+    assert end(queue, job, commit_of(b"new", saved.version), done(job)) == "done"
     answer = client.hget(RECORD, "answer")
     assert isinstance(answer, bytes)
-    assert decode_reply(answer) == done(job)
+    assert decode_reply(SEAL.open(answer_of(RECORD), answer)) == done(job)
     assert add_keyed(client) == b"known"
     assert 0 < client.pttl(RECORD) <= 60_000
 
@@ -256,7 +267,7 @@ def test_a_deadly_request_is_set_aside_and_its_failure_remembered(client: redis.
     assert queue.fail(job, Failure("gen_1", "generation_failed", "m", None, 500), aside=True) == "done"
     assert add_keyed(client) == b"known"
     [(_, fields)] = entries([(keys.ASIDE, client.xrange(keys.ASIDE))])
-    assert decode_request(fields[b"job"]).id == "gen_1"
+    assert decode_request(SEAL.open(JOB, fields[b"job"])).id == "gen_1"
 
 
 def test_reading_back_what_is_held_is_no_delivery(client: redis.Redis) -> None:
@@ -282,7 +293,7 @@ def test_a_commit_without_memory_changes_nothing_and_the_failure_still_goes_out(
     saved = load(queue, job)
     assert isinstance(saved, Saved)
     full()
-    assert end(queue, job, Commit(HEAD, b"new", saved.version)) == "full"
+    assert end(queue, job, commit_of(b"new", saved.version)) == "full"
     assert client.hmget(keys.session("sess_x"), ["state", "version"]) == [b"state", b"1"]
     assert client.xlen(keys.JOBS) == 1
     assert queue.fail(job, Failure("gen_1", "storage_full", "m", None, 507)) == "done"
@@ -296,7 +307,7 @@ def test_a_commit_without_memory_does_not_hurt_the_others(client: redis.Redis, f
         add(client, id=f"gen_{i}", session_id=f"sess_{i}", resume=False)
     sizes = (5, 1 << 20, 5)  # the second comes twice: as it is read, and as an argument
     ends = [
-        End(job, done(job), Commit(HEAD, b"s" * size, b"0")) for job, size in zip(queue.take(0, 3), sizes, strict=True)
+        End(job, done(job), commit_of(b"s" * size, b"0")) for job, size in zip(queue.take(0, 3), sizes, strict=True)
     ]
     client.config_set("maxmemory", int(client.info("memory")["used_memory"]) + (2 << 20))
     assert queue.commit(ends) == ["done", "full", "done"]
@@ -312,7 +323,7 @@ def test_jobs_that_end_together_end_each_by_itself(client: redis.Redis) -> None:
         add(client, id=f"gen_{i}", session_id=f"sess_{i}", resume=False, timeout_ms=-1000 if i == 2 else 60_000)
     jobs = queue.take(0, 4)
     client.set(keys.cancel("gen_1"), 1)
-    assert queue.commit([End(job, done(job), Commit(HEAD, b"s", b"0")) for job in jobs[:3]]) == [
+    assert queue.commit([End(job, done(job), commit_of(b"s", b"0")) for job in jobs[:3]]) == [
         "done",
         "cancelled",
         "late",
@@ -331,7 +342,7 @@ def test_a_redis_that_has_no_scripts_yet_gets_them(
         add(client, id=f"gen_{i}", session_id=f"sess_{i}", resume=False)
     jobs = queue.take(0, 5)
     client.script_flush()
-    assert queue.commit([End(job, done(job), Commit(HEAD, b"s" * 60, b"0")) for job in jobs]) == ["done"] * 5
+    assert queue.commit([End(job, done(job), commit_of(b"s" * 60, b"0")) for job in jobs]) == ["done"] * 5
     assert replies(client) == [f"gen_{i}" for i in range(5)]
     assert queue.commit([]) == []
 
@@ -385,3 +396,95 @@ def test_what_is_held_unknowingly_is_found(client: redis.Redis) -> None:
     assert [job.request.id for job in queue.held(known)] == ["gen_2"]
     assert [job.deliveries for job in queue.held(known)] == [1]
     assert queue.held(queue.held([])) == []
+
+
+Attack = Callable[[redis.Redis, str, dict[Any, Any]], None]
+
+
+def attacks() -> dict[str, Attack]:
+    """What somebody who can write Redis does to a session; `older` is what it was before its last commit."""
+
+    def change(field: bytes) -> Attack:
+        def attack(client: redis.Redis, name: str, _: dict[Any, Any]) -> None:
+            value = client.hget(name, field)
+            assert isinstance(value, bytes)
+            client.hset(name, field, bytes([value[0] ^ 1]) + value[1:])
+
+        return attack
+
+    def swap(client: redis.Redis, name: str, _: dict[Any, Any]) -> None:
+        other: dict[Any, Any] = dict(client.hgetall(keys.session("sess_other")))
+        client.hset(name, mapping=other)
+
+    def replay(client: redis.Redis, name: str, older: dict[Any, Any]) -> None:
+        client.hset(name, mapping=older)
+
+    def replay_as_new(client: redis.Redis, name: str, older: dict[Any, Any]) -> None:
+        replay(client, name, older)
+        client.hincrby(name, "version", 1)
+
+    def mix(client: redis.Redis, name: str, older: dict[Any, Any]) -> None:
+        client.hset(name, "state", older[b"state"])
+
+    def command(name: str, *arguments: Any) -> Attack:
+        def attack(client: redis.Redis, key: str, _: dict[Any, Any]) -> None:
+            client.execute_command(name, key, *arguments)  # type: ignore[no-untyped-call]
+
+        return attack
+
+    return {
+        "state": change(b"state"),
+        "head": change(b"head"),
+        "version": command("HINCRBY", "version", 1),
+        "no version": command("HDEL", "version"),
+        "junk": command("HSET", "head", b"x"),
+        "swap": swap,
+        "replay": replay,
+        "replay as new": replay_as_new,
+        "mix": mix,
+    }
+
+
+@pytest.mark.parametrize("name", attacks())
+def test_a_state_that_is_not_the_one_saved_last_is_refused(client: redis.Redis, name: str) -> None:
+    queue = new_session(client)
+    add(client, id="gen_o", session_id="sess_other", resume=False)
+    [other] = queue.take(0, 1)
+    assert end(queue, other, commit_of(b"other", b"0")) == "done"
+    older: dict[Any, Any] = dict(client.hgetall(keys.session("sess_x")))
+    add(client)
+    [job] = queue.take(0, 1)
+    saved = load(queue, job)
+    assert isinstance(saved, Saved)
+    assert end(queue, job, commit_of(b"new", saved.version)) == "done"
+    add(client, id="gen_2")
+    [resume] = queue.take(0, 1)
+    assert isinstance(load(queue, resume), Saved)  # the control
+    attacks()[name](client, keys.session("sess_x"), older)
+    assert load(queue, resume) == "untrusted"
+    stranger = opened(client, "b")  # a worker that never saw the session, told by the API what is the least
+    told = dataclasses.replace(resume, request=msgspec.structs.replace(resume.request, session_version=2))
+    assert load(stranger, told) == "untrusted"
+
+
+def test_a_job_that_is_made_up_or_changed_is_set_aside(client: redis.Redis) -> None:
+    queue = opened(client, "a")
+    forged = [
+        encode(REQUEST),
+        Seal(b"another key").close(JOB, encode(REQUEST)),
+        SEAL.close(reply_to("api"), encode(REQUEST)),
+        SEAL.close(JOB, encode(REQUEST))[:-1] + b"x",
+        b"",
+    ]
+    for payload in forged:
+        client.xadd(keys.JOBS, {"job": payload})
+    assert queue.take(0, 10) == []
+    assert client.xlen(keys.JOBS) == 0
+    assert client.xlen(keys.ASIDE) == len(forged)
+
+
+def test_a_job_of_another_owner_finds_no_session(client: redis.Redis) -> None:
+    queue = new_session(client)
+    add(client, owner="alice")
+    [job] = queue.take(0, 1)
+    assert load(queue, job) == "missing"

@@ -11,7 +11,7 @@ import httpx
 from vssm_client import calls
 from vssm_client.arrays import ArrayGeneration
 from vssm_client.calls import Call
-from vssm_client.connection import CONNECT_TIMEOUT, DEFAULT_URL, LIMITS, RETRIES, TIMEOUT, checked_url
+from vssm_client.connection import CONNECT_TIMEOUT, DEFAULT_URL, LIMITS, RETRIES, TIMEOUT, checked_url, headers_with
 from vssm_client.errors import ClientError, ConnectionBrokenError
 from vssm_client.events import BROKEN_OFF, Delivery, EventReader
 from vssm_client.models import Event, Generation, Model, SessionInfo
@@ -35,6 +35,7 @@ class AsyncClient:
         base_url: str = DEFAULT_URL,
         timeout: float = TIMEOUT,
         *,
+        api_key: str | None = None,
         connect_timeout: float = CONNECT_TIMEOUT,
         retries: int = RETRIES,
         headers: Mapping[str, str] | None = None,
@@ -42,7 +43,9 @@ class AsyncClient:
     ) -> None:
         self._patience = Patience(retries, timeout, connect_timeout)
         self._url, self._keyed = checked_url(base_url), retries > 0
-        self._http = httpx.AsyncClient(base_url=base_url, headers=headers, transport=transport, limits=LIMITS)
+        self._http = httpx.AsyncClient(
+            base_url=base_url, headers=headers_with(api_key, headers), transport=transport, limits=LIMITS
+        )
 
     async def generate(self, **options: Unpack[Options]) -> Generation:
         """Generate, complete a prefix, or resume a session."""

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from vssm_client.cli_files import read_prefix
 from vssm_client.cli_generate import Wanted, run
-from vssm_client.cli_shared import AsJson, Retries, SessionId, Timeout, Url, connected, out
+from vssm_client.cli_shared import ApiKey, AsJson, Retries, SessionId, Timeout, Url, connected, out
 from vssm_client.connection import DEFAULT_URL, RETRIES, TIMEOUT
 from vssm_client.options import Options
 
@@ -52,6 +52,7 @@ def generate(
     url: Url = DEFAULT_URL,
     timeout: Timeout = TIMEOUT,
     retries: Retries = RETRIES,
+    api_key: ApiKey = None,
 ) -> None:
     """Generate sequences, complete a prefix, or resume a session.
 
@@ -67,7 +68,7 @@ def generate(
 
       vssm-client generate --model tales --prefix start.txt --length 500 --stream
     """
-    with connected(url, timeout, retries) as client:
+    with connected(url, timeout, retries, api_key) as client:
         options: Options = {
             "model": model,
             "num_samples": num_samples,
@@ -88,7 +89,11 @@ def generate(
 
 @app.command()
 def models(
-    json: AsJson = False, url: Url = DEFAULT_URL, timeout: Timeout = TIMEOUT, retries: Retries = RETRIES
+    json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    timeout: Timeout = TIMEOUT,
+    retries: Retries = RETRIES,
+    api_key: ApiKey = None,
 ) -> None:
     """List the models that the server knows.
 
@@ -96,7 +101,7 @@ def models(
 
       vssm-client models --url http://127.0.0.1:8000
     """
-    with connected(url, timeout, retries) as client:
+    with connected(url, timeout, retries, api_key) as client:
         known = client.models()
         if json:
             print("[" + ",".join(model.model_dump_json(exclude_none=True) for model in known) + "]")
@@ -110,7 +115,11 @@ def models(
 
 @app.command()
 def session(
-    session_id: SessionId, url: Url = DEFAULT_URL, timeout: Timeout = TIMEOUT, retries: Retries = RETRIES
+    session_id: SessionId,
+    url: Url = DEFAULT_URL,
+    timeout: Timeout = TIMEOUT,
+    retries: Retries = RETRIES,
+    api_key: ApiKey = None,
 ) -> None:
     """Show what is saved under an id, as JSON.
 
@@ -118,7 +127,7 @@ def session(
 
       vssm-client session sess_0123456789abcdef0123456789abcdef
     """
-    with connected(url, timeout, retries) as client:
+    with connected(url, timeout, retries, api_key) as client:
         print(client.session_info(session_id).model_dump_json(indent=2))
 
 
@@ -129,6 +138,7 @@ def fork(
     url: Url = DEFAULT_URL,
     timeout: Timeout = TIMEOUT,
     retries: Retries = RETRIES,
+    api_key: ApiKey = None,
 ) -> None:
     """Copy a session and print the id of the copy; both go on by themselves.
 
@@ -136,13 +146,17 @@ def fork(
 
       vssm-client fork sess_0123456789abcdef0123456789abcdef
     """
-    with connected(url, timeout, retries) as client:
+    with connected(url, timeout, retries, api_key) as client:
         print(client.fork(session_id, ttl_seconds).id)
 
 
 @app.command()
 def delete(
-    session_id: SessionId, url: Url = DEFAULT_URL, timeout: Timeout = TIMEOUT, retries: Retries = RETRIES
+    session_id: SessionId,
+    url: Url = DEFAULT_URL,
+    timeout: Timeout = TIMEOUT,
+    retries: Retries = RETRIES,
+    api_key: ApiKey = None,
 ) -> None:
     """Forget a session.
 
@@ -150,5 +164,5 @@ def delete(
 
       vssm-client delete sess_0123456789abcdef0123456789abcdef
     """
-    with connected(url, timeout, retries) as client:
+    with connected(url, timeout, retries, api_key) as client:
         client.delete(session_id)

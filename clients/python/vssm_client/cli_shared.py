@@ -10,12 +10,28 @@ from rich.console import Console
 
 from vssm_client.client import Client
 from vssm_client.connection import DEFAULT_URL, RETRIES, TIMEOUT
-from vssm_client.errors import ClientError, ConnectionFailedError, InvalidError, NotFoundError, ServerError
+from vssm_client.errors import (
+    ClientError,
+    ConnectionFailedError,
+    InvalidError,
+    KeyRefusedError,
+    NotFoundError,
+    ServerError,
+)
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Url = Annotated[str, typer.Option("--url", envvar="VSSM_URL", help="Where the server is.")]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key",
+        envvar="VSSM_API_KEY",
+        show_default=False,
+        help="Where the server wants one; VSSM_API_KEY keeps it off the command line.",
+    ),
+]
 Timeout = Annotated[float, typer.Option("--timeout", help="Seconds to wait for an answer.", min=0.001)]
 Retries = Annotated[int, typer.Option("--retries", help="How often to try again what may pass by itself.", min=0)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -28,7 +44,9 @@ class _Tries(logging.Handler):
 
 
 @contextmanager
-def connected(url: str = DEFAULT_URL, timeout: float = TIMEOUT, retries: int = RETRIES) -> Iterator[Client]:
+def connected(
+    url: str = DEFAULT_URL, timeout: float = TIMEOUT, retries: int = RETRIES, api_key: str | None = None
+) -> Iterator[Client]:
     """A client that says when it tries again; whatever goes wrong ends the program with a message.
 
     Exit codes: 2 for what the caller can put right, 1 for trouble with the server.
@@ -37,11 +55,11 @@ def connected(url: str = DEFAULT_URL, timeout: float = TIMEOUT, retries: int = R
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
-        with Client(url, timeout, retries=retries) as client:
+        with Client(url, timeout, retries=retries, api_key=api_key) as client:
             yield client
     except ConnectionFailedError as error:
         stop(f"{error}. Is it running? `vssm-server serve` starts one; --url or VSSM_URL names another.", 1)
-    except (InvalidError, NotFoundError) as error:
+    except (InvalidError, KeyRefusedError, NotFoundError) as error:
         stop(error.message)
     except ClientError as error:
         stop(error.message if isinstance(error, ServerError) else str(error), 1)

@@ -11,7 +11,7 @@ import httpx
 from vssm_client import calls
 from vssm_client.arrays import ArrayGeneration
 from vssm_client.calls import Call
-from vssm_client.connection import CONNECT_TIMEOUT, DEFAULT_URL, LIMITS, RETRIES, TIMEOUT, checked_url
+from vssm_client.connection import CONNECT_TIMEOUT, DEFAULT_URL, LIMITS, RETRIES, TIMEOUT, checked_url, headers_with
 from vssm_client.errors import ClientError, ConnectionBrokenError
 from vssm_client.events import BROKEN_OFF, Delivery, EventReader
 from vssm_client.models import Event, Generation, Model, SessionInfo
@@ -29,6 +29,7 @@ class Client:
 
     base_url         where the server is, http:// or https://
     timeout          seconds that a call may take, all its tries and pauses included; in a stream, between two events
+    api_key          where the server wants one; by default that of the environment variable VSSM_API_KEY
     connect_timeout  seconds until a connection stands
     retries          how often a call is tried again when it may then succeed; with 0 no Idempotency-Key is sent either
     headers          sent with every request, for example what a gateway asks for
@@ -42,6 +43,7 @@ class Client:
         base_url: str = DEFAULT_URL,
         timeout: float = TIMEOUT,
         *,
+        api_key: str | None = None,
         connect_timeout: float = CONNECT_TIMEOUT,
         retries: int = RETRIES,
         headers: Mapping[str, str] | None = None,
@@ -49,7 +51,9 @@ class Client:
     ) -> None:
         self._patience = Patience(retries, timeout, connect_timeout)
         self._url, self._keyed = checked_url(base_url), retries > 0
-        self._http = httpx.Client(base_url=base_url, headers=headers, transport=transport, limits=LIMITS)
+        self._http = httpx.Client(
+            base_url=base_url, headers=headers_with(api_key, headers), transport=transport, limits=LIMITS
+        )
 
     def generate(self, **options: Unpack[Options]) -> Generation:
         """Generate, complete a prefix, or resume a session."""

@@ -1,5 +1,8 @@
 """What both clients take for granted about a connection."""
 
+import os
+from collections.abc import Mapping
+
 import httpx
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -7,6 +10,16 @@ TIMEOUT = 130.0  # a little more than the server's own deadline, whose answer sa
 CONNECT_TIMEOUT = 10.0
 RETRIES = 4
 LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=100)
+
+API_KEY = "VSSM_API_KEY"  # environment variable
+
+
+def headers_with(api_key: str | None, headers: Mapping[str, str] | None) -> dict[str, str]:
+    """What is sent with every request: a key, by default that of VSSM_API_KEY, unless the headers have their own."""
+    key = os.environ.get(API_KEY) if api_key is None else api_key
+    if key and not (key.isascii() and key.isprintable() and " " not in key):
+        raise ValueError("api_key must be printable ASCII without spaces, as in vssm_...")
+    return {**({"Authorization": f"Bearer {key}"} if key else {}), **(headers or {})}
 
 
 def checked_url(url: str) -> str:

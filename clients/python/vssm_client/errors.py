@@ -7,18 +7,21 @@ ClientError
 |   +-- TimedOutError               there was no answer in time
 +-- AnswerError                     an answer that no VSSM server gives
 +-- ServerError                     an error of the server: type, message, param, status, retry_after
-    +-- InvalidError                400, 405, 406, 413, 415, 422: the request must be changed
+    +-- InvalidError                400, 405, 406, 413, 414, 415, 422, 431: the request must be changed
     |   +-- InvalidRequestError, MethodNotAllowedError, NotAcceptableError, BodyTooLargeError, TooLargeForWorkerError,
-    |       UnsupportedMediaTypeError, InvalidValueError, IdempotencyMismatchError
+    |       UnsupportedMediaTypeError, InvalidValueError, IdempotencyMismatchError,
+    |       UrlTooLongError, HeadTooLargeError
+    +-- KeyRefusedError             401, 403
+    |   +-- UnauthorizedError, ForbiddenError
     +-- NotFoundError               404
     |   +-- PathNotFoundError, ModelNotFoundError, SessionNotFoundError
     +-- ConflictError               409
-    |   +-- SessionConflictError, FingerprintMismatchError
+    |   +-- SessionConflictError, FingerprintMismatchError, StateUntrustedError
     +-- FailedError                 500
     |   +-- GenerationFailedError, NonFiniteOutputError, InternalServerError
     +-- UnavailableError            429, 503, 504, 507: the same request may succeed later
-        +-- QueueFullError, NoWorkerError, RedisUnavailableError, ShuttingDownError, ModelFailedError, StreamLostError,
-            DeadlineExceededError, StorageFullError
+        +-- QuotaExceededError, QueueFullError, NoWorkerError, RedisUnavailableError, ShuttingDownError,
+            ModelFailedError, StreamLostError, DeadlineExceededError, StorageFullError
 """
 
 from typing import ClassVar
@@ -90,6 +93,14 @@ class MethodNotAllowedError(InvalidError):
     """Not with this HTTP method."""
 
 
+class UrlTooLongError(InvalidError):
+    """The URL is longer than the server takes."""
+
+
+class HeadTooLargeError(InvalidError):
+    """The headers together are larger than the server takes."""
+
+
 class NotAcceptableError(InvalidError):
     """The result cannot be had in that form, as a picture of a model of text."""
 
@@ -112,6 +123,18 @@ class InvalidValueError(InvalidError):
 
 class IdempotencyMismatchError(InvalidError):
     """The idempotency_key was used for another request."""
+
+
+class KeyRefusedError(ServerError):
+    """The API key does not do."""
+
+
+class UnauthorizedError(KeyRefusedError):
+    """No API key was sent, or it is not known, was revoked or has expired."""
+
+
+class ForbiddenError(KeyRefusedError):
+    """The API key lacks the scope for this."""
 
 
 class NotFoundError(ServerError):
@@ -142,6 +165,10 @@ class FingerprintMismatchError(ConflictError):
     """The session was made by another checkpoint."""
 
 
+class StateUntrustedError(ConflictError):
+    """The saved state is not the one that the server saved last: changed from outside, or older."""
+
+
 class FailedError(ServerError):
     """Generation failed, or the server has a bug."""
 
@@ -162,6 +189,10 @@ class UnavailableError(ServerError):
     """The same request may succeed later, after `retry_after` seconds if the server named them."""
 
     passing = True
+
+
+class QuotaExceededError(UnavailableError):
+    """A quota of the API key is used up; `retry_after` says for how long."""
 
 
 class QueueFullError(UnavailableError):
@@ -202,6 +233,8 @@ class StorageFullError(UnavailableError):
 
 BY_TYPE: dict[str, type[ServerError]] = {
     "invalid_request": InvalidRequestError,
+    "unauthorized": UnauthorizedError,
+    "forbidden": ForbiddenError,
     "not_found": PathNotFoundError,
     "model_not_found": ModelNotFoundError,
     "session_not_found": SessionNotFoundError,
@@ -209,11 +242,15 @@ BY_TYPE: dict[str, type[ServerError]] = {
     "not_acceptable": NotAcceptableError,
     "session_conflict": SessionConflictError,
     "fingerprint_mismatch": FingerprintMismatchError,
+    "state_untrusted": StateUntrustedError,
     "body_too_large": BodyTooLargeError,
+    "url_too_long": UrlTooLongError,
+    "head_too_large": HeadTooLargeError,
     "too_large_for_worker": TooLargeForWorkerError,
     "unsupported_media_type": UnsupportedMediaTypeError,
     "invalid_value": InvalidValueError,
     "idempotency_mismatch": IdempotencyMismatchError,
+    "quota_exceeded": QuotaExceededError,
     "queue_full": QueueFullError,
     "generation_failed": GenerationFailedError,
     "non_finite_output": NonFiniteOutputError,
@@ -228,7 +265,8 @@ BY_TYPE: dict[str, type[ServerError]] = {
 }
 
 BY_STATUS: dict[int, type[ServerError]] = {
-    **dict.fromkeys((400, 405, 406, 413, 415, 422), InvalidError),
+    **dict.fromkeys((400, 405, 406, 413, 414, 415, 422, 431), InvalidError),
+    **dict.fromkeys((401, 403), KeyRefusedError),
     404: NotFoundError,
     409: ConflictError,
     500: FailedError,

@@ -93,7 +93,7 @@ class Generation(_Sequences):
     `passes` by a model in exact mode.
 
     `seed` is the one that was drawn where none was given; `position` counts all steps of a sequence, earlier ones and
-    the prefix included; `fingerprint` names the checkpoint.
+    the prefix included; `session_version` how often the session was saved; `fingerprint` names the checkpoint.
     """
 
     id: str
@@ -101,6 +101,7 @@ class Generation(_Sequences):
     fingerprint: str
     seed: int
     session_id: str | None
+    session_version: int | None = None
     position: int
     usage: Usage
     passes: Passes | None = None
@@ -123,6 +124,7 @@ class SessionInfo(_Answer):
     model: str
     fingerprint: str
     seed: int
+    version: int | None = None
     position: int
     num_samples: int
     state_bytes: int

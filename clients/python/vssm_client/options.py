@@ -60,9 +60,11 @@ class Options(StartOptions, ResumeOptions, total=False):
 
     session_id   resume this session; model, seed and num_samples come from it
     save         keep the final state as a session; implied when resuming
+    session_version  the last one that was answered: an older state is refused; Session objects send it by themselves
     """
 
     session_id: str | None
+    session_version: int | None
     save: bool | None
 
 

@@ -27,6 +27,7 @@ class _Named:
             if any(value is not None for value in start.values()):
                 raise ValueError("model, num_samples and seed come from the session; leave them out with a session_id")
         self._id, self._start = session_id, start
+        self._version: int | None = None  # the last that was answered: the server must not fall behind it
 
     @property
     def started(self) -> bool:
@@ -43,7 +44,12 @@ class _Named:
     def _options(self, options: ResumeOptions) -> Options:
         if self._id is None:
             return cast(Options, {**self._start, **options, "save": True})
-        return cast(Options, {**options, "session_id": self._id})
+        return cast(Options, {**options, "session_id": self._id, "session_version": self._version})
+
+    def _advanced(self, session_id: str | None, version: int | None) -> None:
+        """After each request that was answered."""
+        self._id = session_id
+        self._version = version if version is not None or self._version is None else self._version + 1
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._id or 'not started'})"
@@ -59,20 +65,20 @@ class Session(_Named):
     def resume(self, **options: Unpack[ResumeOptions]) -> Generation:
         """Go on, or begin: the next `length` steps, and what they left behind is saved."""
         generation = self._client.generate(**self._options(options))
-        self._id = generation.session_id
+        self._advanced(generation.session_id, generation.session_version)
         return generation
 
     def stream(self, **options: Unpack[ResumeOptions]) -> Generator[Event]:
         """`resume` chunk by chunk, the Generation last; only then the session has advanced."""
         for event in self._client.stream(**self._options(options)):
             if isinstance(event, Generation):
-                self._id = event.session_id
+                self._advanced(event.session_id, event.session_version)
             yield event
 
     def array(self, **options: Unpack[ResumeOptions]) -> ArrayGeneration:
         """`resume` as one numpy array, (num_samples, steps, size)."""
         generation = self._client.array(**self._options(options))
-        self._id = generation.session_id
+        self._advanced(generation.session_id, None)
         return generation
 
     def info(self) -> SessionInfo:
@@ -106,7 +112,7 @@ class AsyncSession(_Named):
     async def resume(self, **options: Unpack[ResumeOptions]) -> Generation:
         """Go on, or begin: the next `length` steps, and what they left behind is saved."""
         generation = await self._client.generate(**self._options(options))
-        self._id = generation.session_id
+        self._advanced(generation.session_id, generation.session_version)
         return generation
 
     async def stream(self, **options: Unpack[ResumeOptions]) -> AsyncGenerator[Event]:
@@ -114,13 +120,13 @@ class AsyncSession(_Named):
         async with aclosing(self._client.stream(**self._options(options))) as events:
             async for event in events:
                 if isinstance(event, Generation):
-                    self._id = event.session_id
+                    self._advanced(event.session_id, event.session_version)
                 yield event
 
     async def array(self, **options: Unpack[ResumeOptions]) -> ArrayGeneration:
         """`resume` as one numpy array, (num_samples, steps, size)."""
         generation = await self._client.array(**self._options(options))
-        self._id = generation.session_id
+        self._advanced(generation.session_id, None)
         return generation
 
     async def info(self) -> SessionInfo:

@@ -3,17 +3,23 @@
 import contextlib
 from collections.abc import AsyncIterator
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Security
+from fastapi.security import HTTPBearer
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
 from vssm_server import __version__
 from vssm_server.api import generate, health, playground, problems, resources
 from vssm_server.api.body import BodyLimit
 from vssm_server.api.documented import DESCRIPTION
+from vssm_server.api.guard import Guard
 from vssm_server.api.openai import completions, images, models
 from vssm_server.api.openai import errors as openai
 from vssm_server.api.state import Api
 from vssm_server.settings import Settings
+
+# For the documentation only: the guard has looked at the key before.
+BEARER = HTTPBearer(scheme_name="API key", description="Where the server has API keys: vssm_...", auto_error=False)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -40,12 +46,17 @@ def create_app(settings: Settings) -> FastAPI:
         Route(openai.IMAGES, images.generate_images, methods=["POST"]),
     ]
     # the routers describe these too; run by FastAPI's own machinery, a request costs twice as much
-    for router in (generate.router, completions.router, images.router, models.router):
-        app.include_router(router)
-    app.include_router(resources.router)
+    for router in (generate.router, completions.router, images.router, models.router, resources.router):
+        app.include_router(router, dependencies=[Security(BEARER)])
     app.include_router(health.router)
     health.mount_assets(app)
     playground.mount(app)
     problems.install(app, api.tally)
-    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes, tally=api.tally)
+    if api.ring is not None or not settings.allow_anonymous:
+        app.add_middleware(Guard, ring=api.ring, tally=api.tally)
+    if origins := [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"], expose_headers=["*"]
+        )
     return app

@@ -1,6 +1,7 @@
 """Reading bodies: bounded while they arrive, of the right type, strict JSON, strict fields."""
 
 import asyncio
+import re
 from typing import TypeVar
 
 import orjson
@@ -9,18 +10,25 @@ from pydantic import BaseModel, ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vssm_server.api.problems import answer, of_validation
+from vssm_server.api.state import api_of
+from vssm_server.counters import FAILURES
 from vssm_server.errors import Problem
+from vssm_server.tally import Tally
 
 LINGER_SECONDS = 2.0
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
 M = TypeVar("M", bound=BaseModel)
 
 
 class BodyLimit:
     """Refuses a body beyond `limit` bytes as soon as it is known to be, declared or not; never holds more."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(self, app: ASGIApp, limit: int, tally: Tally) -> None:
         self.app = app
         self.limit = limit
+        self.tally = tally
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -41,6 +49,7 @@ class BodyLimit:
             return message
 
         if _declared(scope) > self.limit:
+            self.tally.add(FAILURES.of(problem.body.type))
             await _refuse(problem, scope, receive, send)
             return
         try:
@@ -48,6 +57,7 @@ class BodyLimit:
         except Problem as error:
             if error is not problem:
                 raise
+            self.tally.add(FAILURES.of(problem.body.type))
             await _refuse(problem, scope, receive, send)
 
 
@@ -72,6 +82,18 @@ async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) 
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+def deeper_than(data: bytes, most: int) -> bool:
+    """Whether JSON is nested deeper than that; found without parsing it. Brackets that do not match are too deep."""
+    if data.count(b"[") + data.count(b"{") <= most:
+        return False
+    brackets = _STRING.sub(b"", data).translate(_ONE_KIND, _NO_BRACKET)
+    for _ in range(most):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"")  # the innermost
+    return bool(brackets)
+
+
 async def read(request: Request, model: type[M]) -> M:
     """The body as `model`. Raises Problem."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -80,6 +102,9 @@ async def read(request: Request, model: type[M]) -> M:
         shown = media_type[:60] or "none"
         message = f"The content type must be application/json, not {shown} (with curl: --json)."
         raise Problem("unsupported_media_type", message)
+    most = (await api_of(request)).settings.max_json_depth
+    if deeper_than(data, most):
+        raise Problem("invalid_request", f"The body is nested deeper than {most} levels, or its brackets do not match.")
     try:
         fields = orjson.loads(data)
     except orjson.JSONDecodeError as error:

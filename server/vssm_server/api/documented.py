@@ -7,6 +7,8 @@ from vssm_server.errors import STATUS
 
 _MEANING = {
     400: "The body is not a JSON object.",
+    401: "An API key is needed, or this one is not known, was revoked or has expired.",
+    403: "The API key lacks the scope for this.",
     404: "No such model, session or path.",
     406: "None of the media types in Accept can be made.",
     409: "The session is being advanced by another request, or does not fit.",

@@ -22,7 +22,7 @@ router = APIRouter(tags=["generate"])
     "/generate",
     summary="Generate sequences: new ones, the continuation of a prefix, or more of a session",
     response_model=GenerateResponse,
-    responses=errors(400, 404, 406, 409, 413, 415, 422, 429, 500, 503, 504, 507),
+    responses=errors(400, 401, 403, 404, 406, 409, 413, 415, 422, 429, 500, 503, 504, 507),
     openapi_extra=GENERATE,
 )
 async def generate(request: Request) -> Response:
@@ -35,7 +35,7 @@ async def generate(request: Request) -> Response:
     ticket = once.ticket(request, asked.model_dump)
 
     async def plan_it() -> Plan:
-        plan = await run.plan_of(asked, api, ticket)
+        plan = await run.plan_of(asked, request, api, ticket)
         render.check_quantiles(media_type, plan)
         if media_type == render.PNG:
             render.check_image(plan)

@@ -23,6 +23,11 @@ class Plan:
     prefix_steps: int
     quantiles: tuple[float, ...] = ()
 
+    @property
+    def saved_bytes(self) -> int:
+        """About the size of the session that it makes."""
+        return self.request.num_samples * self.info.state_bytes + 512
+
 
 def make_plan(
     asked: GenerateRequest,
@@ -31,6 +36,7 @@ def make_plan(
     settings: Settings,
     reply_to: str,
     idempotency: str | None,
+    owner: str = "",
 ) -> Plan:
     """Raises Problem."""
     if session is not None:
@@ -39,7 +45,13 @@ def make_plan(
     prefix = None if asked.prefix is None else parse_prefix(asked.prefix, info, settings.max_prefix_steps)
     steps = 0 if prefix is None else len(prefix)
     if prefix is not None:
-        _check_prefix(asked, info, session, num_samples * asked.num_particles * steps, settings)
+        work = num_samples * asked.num_particles * steps
+        if work > settings.max_observed_steps:
+            message = (
+                f"num_samples x num_particles x steps of the prefix must be at most {settings.max_observed_steps}, "
+            )
+            raise invalid("prefix", f"{message}not {work}.")
+        _check_prefix(asked, info, session, work, settings)
     start = steps + (session.head.position if session else 0)
     length = _length(asked, info, start)
     _check_limits(asked, info, num_samples, length, settings)
@@ -62,6 +74,8 @@ def make_plan(
         timeout_ms=int(settings.deadline_seconds * 1000),
         idempotency=idempotency,
         num_particles=asked.num_particles,
+        owner=owner,
+        session_version=session.version if session else 0,
         max_passes=asked.max_passes,
     )
     return Plan(request, info, start, steps, quantiles)

@@ -61,6 +61,7 @@ def head(plan: Plan, done: Done, total_ms: float) -> dict[str, object]:
         "fingerprint": done.fingerprint,
         "seed": done.seed,
         "session_id": request.session_id,
+        "session_version": done.session_version,
         "position": done.position,
         "outputs": outputs,
         "usage": {"prefix_steps": plan.prefix_steps, "generated_steps": request.num_samples * request.length},

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from vssm_server.api import once
 from vssm_server.api.body import read
 from vssm_server.api.documented import FORK, errors
+from vssm_server.api.guard import caller_of, owner_of
 from vssm_server.api.plan import check_ttl
 from vssm_server.api.schema import ForkRequest, ModelList, ModelResponse, SessionResponse
 from vssm_server.api.state import Api, api_of
@@ -20,10 +21,12 @@ router = APIRouter()
 Shared = Annotated[Api, Depends(api_of)]
 
 
-@router.get("/sessions/{session_id}", tags=["sessions"], summary="What a session is", responses=errors(404, 503))
-async def get_session(session_id: str, api: Shared) -> SessionResponse:
+@router.get(
+    "/sessions/{session_id}", tags=["sessions"], summary="What a session is", responses=errors(401, 403, 404, 503)
+)
+async def get_session(session_id: str, request: Request, api: Shared) -> SessionResponse:
     """Position, seed, model and time of expiry of a saved state."""
-    return _session(await api.sessions.get(session_id))
+    return _session(await api.sessions.get(session_id, owner_of(request)))
 
 
 @router.post(
@@ -31,7 +34,7 @@ async def get_session(session_id: str, api: Shared) -> SessionResponse:
     tags=["sessions"],
     status_code=201,
     summary="Copy a session under a new id",
-    responses=errors(400, 404, 413, 415, 422, 503, 507),
+    responses=errors(400, 401, 403, 404, 413, 415, 422, 503, 507),
     openapi_extra=FORK,
 )
 async def fork_session(session_id: str, request: Request, response: Response, api: Shared) -> SessionResponse:
@@ -42,7 +45,7 @@ async def fork_session(session_id: str, request: Request, response: Response, ap
     ticket = once.ticket(request, asked.model_dump)
     kept_ms = api.settings.idempotency_seconds * 1000
     record = None if ticket is None else Record(ticket.name, ticket.digest, b"", kept_ms)
-    forked = await api.sessions.fork(session_id, ttl_ms, record)
+    forked = await api.sessions.fork(session_id, owner_of(request), ttl_ms, record, api.terms_of(caller_of(request)))
     if forked is None:
         raise once.mismatch()
     copy, again = forked
@@ -52,15 +55,19 @@ async def fork_session(session_id: str, request: Request, response: Response, ap
 
 
 @router.delete(
-    "/sessions/{session_id}", tags=["sessions"], status_code=204, summary="End a session", responses=errors(404, 503)
+    "/sessions/{session_id}",
+    tags=["sessions"],
+    status_code=204,
+    summary="End a session",
+    responses=errors(401, 403, 404, 503),
 )
-async def delete_session(session_id: str, api: Shared) -> Response:
+async def delete_session(session_id: str, request: Request, api: Shared) -> Response:
     """The state is gone at once."""
-    await api.sessions.delete(session_id)
+    await api.sessions.delete(session_id, owner_of(request))
     return Response(status_code=204)
 
 
-@router.get("/models", tags=["models"], summary="All models", responses=errors(503))
+@router.get("/models", tags=["models"], summary="All models", responses=errors(401, 403, 503))
 async def list_models(api: Shared) -> ModelList:
     """Those served, and those whose checkpoint could not be used."""
     await api.fleet.check_now()
@@ -69,7 +76,7 @@ async def list_models(api: Shared) -> ModelList:
     return ModelList(models=sorted(ready + failed, key=lambda model: model.name))
 
 
-@router.get("/models/{name:path}", tags=["models"], summary="One model", responses=errors(404, 503))
+@router.get("/models/{name:path}", tags=["models"], summary="One model", responses=errors(401, 403, 404, 503))
 async def get_model(name: str, api: Shared) -> ModelResponse:
     """Its sizes, values and limits; or what is wrong with its checkpoint."""
     await api.fleet.check_now()
@@ -85,6 +92,7 @@ def _session(session: Session) -> SessionResponse:
         model=head.model,
         fingerprint=head.fingerprint,
         seed=head.seed,
+        version=session.version,
         position=head.position,
         num_samples=head.num_samples,
         state_bytes=head.state_bytes,

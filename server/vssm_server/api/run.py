@@ -13,13 +13,14 @@ from starlette.types import Receive
 
 from vssm_server import counters
 from vssm_server.api import access, once
+from vssm_server.api.guard import caller_of, need, owner_of
 from vssm_server.api.plan import Plan, make_plan
 from vssm_server.api.schema import GenerateRequest
 from vssm_server.api.state import Api
 from vssm_server.api.stream import PING_SECONDS, ClientLeft, EventStream, unless_left, with_pings
 from vssm_server.errors import Problem
 from vssm_server.hub import Waiter
-from vssm_server.messages import Done
+from vssm_server.messages import Done, steps_of
 
 T = TypeVar("T")
 
@@ -56,29 +57,39 @@ def headers(runs: Sequence[Run], dones: Sequence[Done]) -> dict[str, str]:
     """Of the answer that has all results; they were made at the same time."""
     total = runs[0].elapsed_ms
     if runs[0].replayed:  # the others are of the earlier request
-        return _headers(runs[0], {"total": total})
+        return _headers(runs, {"total": total})
     queue, generate = max(done.queue_ms for done in dones), max(done.generate_ms for done in dones)
-    return _headers(runs[0], {"queue": queue, "generate": generate, "total": total})
+    return _headers(runs, {"queue": queue, "generate": generate, "total": total})
 
 
-def _headers(run: Run, timings: dict[str, float]) -> dict[str, str]:
-    request = run.plan.request
+def _headers(runs: Sequence[Run], timings: dict[str, float]) -> dict[str, str]:
+    request = runs[0].plan.request
     headers = {"X-Vssm-Id": request.id, "X-Vssm-Seed": str(request.seed)}
     if timings:
         headers["Server-Timing"] = ", ".join(f"{name};dur={ms:.3f}" for name, ms in timings.items())
     if request.session_id is not None:
         headers["X-Vssm-Session"] = request.session_id
-    return headers | ({once.REPLAYED: "true"} if run.replayed else {})
+    headers |= runs[-1].waiter.headers  # what is left of the quotas after the last
+    return headers | ({once.REPLAYED: "true"} if runs[0].replayed else {})
 
 
-async def plan_of(asked: GenerateRequest, api: Api, ticket: once.Ticket | None) -> Plan:
+async def plan_of(asked: GenerateRequest, request: Request, api: Api, ticket: once.Ticket | None) -> Plan:
     """What is to be done, by what the workers serve now. Raises Problem."""
+    if asked.save or asked.session_id is not None:
+        need(caller_of(request), "sessions")
+    owner = owner_of(request)
     await api.fleet.check_now()
-    session = None if asked.session_id is None else await api.sessions.get(asked.session_id)
+    session = (
+        None
+        if asked.session_id is None
+        else await api.sessions.get(asked.session_id, owner, asked.session_version or 0)
+    )
     info = api.fleet.model(session.head.model if session else asked.model)
     if session and asked.model not in (None, session.head.model):
         info = api.fleet.models.get(session.head.model, info)
-    plan = make_plan(asked, info, session, api.settings, api.hub.id, ticket.name if ticket else None)
+    plan = make_plan(asked, info, session, api.settings, api.hub.id, ticket.name if ticket else None, owner)
+    if (terms := api.terms_of(caller_of(request))) is not None:
+        terms.check_steps(steps_of(plan.request))
     exchange = access.current()
     if exchange is None:
         return plan
@@ -101,14 +112,16 @@ async def start(
 async def _accept(
     request: Request, api: Api, ticket: once.Ticket | None, plan: Callable[[], Awaitable[Plan]]
 ) -> tuple[Plan, Waiter, bool]:
+    terms = api.terms_of(caller_of(request))
     if ticket is not None:
         settings = api.settings
         kept_ms = settings.idempotency_seconds * 1000
         return await unless_left(
-            once.accept(api.hub, ticket, plan, api.check_open, kept_ms, settings.deadline_seconds), request.receive
+            once.accept(api.hub, ticket, plan, api.check_open, kept_ms, settings.deadline_seconds, terms),
+            request.receive,
         )
     new = await plan()
-    waiter = await api.hub.submit(new.request, new.start)
+    waiter = await api.hub.submit(new.request, new.start, terms=terms, size=new.saved_bytes)
     assert waiter is not None  # only a record is ever known already
     return new, waiter, False
 
@@ -153,7 +166,7 @@ async def stream(
     async def closed(left: bool) -> None:
         await _close(runs, left)
 
-    return EventStream(with_pings(events(first)), closed, _headers(run, timings))
+    return EventStream(with_pings(events(first)), closed, _headers(runs, timings))
 
 
 async def _close(runs: Sequence[Run], left: bool) -> None:

@@ -85,6 +85,13 @@ class GenerateRequest(BaseModel):
     )
     stream: bool = Field(False, description="Answer with server-sent events, chunk by chunk.")
     session_id: str | None = Field(None, description="Resume this session; model, seed and num_samples come from it.")
+    session_version: int | None = Field(
+        None,
+        ge=0,
+        lt=2**53,
+        description="The last session_version that you were answered: a state that is older, as after an attack on the "
+        "server's storage or its loss, is refused.",
+    )
     save: bool = Field(False, description="Keep the final state as a session; implied when resuming.")
     ttl_seconds: int | None = Field(None, ge=1, description="How long the session is kept after this.")
 
@@ -144,6 +151,7 @@ class GenerateResponse(BaseModel):
     fingerprint: str = Field(description="Names the checkpoint: a hash of its configuration and weights.")
     seed: int = Field(description="As it was given or drawn; the same seed makes the same values.")
     session_id: str | None = Field(description="Where the final state was saved, if it was.")
+    session_version: int | None = Field(description="How often the session was saved; send it with the next request.")
     position: int = Field(description="Steps of a sequence so far, the prefix and earlier requests included.")
     outputs: list[Output] = Field(description="The samples.")
     quantiles: list[Quantile] | None = Field(None, description="Only where asked for; in a stream, with every chunk.")
@@ -159,6 +167,7 @@ class SessionResponse(BaseModel):
     model: str = Field(description="The model's name.")
     fingerprint: str = Field(description="Names the checkpoint that made the state; no other can resume it.")
     seed: int = Field(description="Of all its requests.")
+    version: int = Field(description="How often it was saved.")
     position: int = Field(description="Steps of a sequence so far.")
     num_samples: int = Field(description="Independent sequences.")
     state_bytes: int = Field(description="Size of what is saved.")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 import time
@@ -13,9 +14,20 @@ from vssm_server import tracing
 from vssm_server.api.access import Access
 from vssm_server.api.app import create_app
 from vssm_server.api.state import Api
+from vssm_server.api.wire import allow_connections, protocol
+from vssm_server.exposure import who_is_served
 from vssm_server.settings import Settings
 
 LINGER_SECONDS = 0.5  # after the last answer, so that it is read before connections close
+
+HEADERS = [  # of every answer
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+]
+
+log = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
@@ -55,7 +67,15 @@ def run_api(settings: Settings, listening: socket.socket) -> None:
         server_header=False,
         proxy_headers=False,  # nothing asks who the client is
         timeout_graceful_shutdown=2,
+        http=protocol(settings),
+        ws="none",
+        headers=HEADERS,
+        timeout_keep_alive=settings.idle_seconds,
+        ssl_certfile=settings.tls_certificate_file,
+        ssl_keyfile=settings.tls_key_file,
     )
+    allow_connections(settings)
+    log.info(who_is_served(settings))
     server = Server(config, app.state.api)
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listening])

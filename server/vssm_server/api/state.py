@@ -10,6 +10,10 @@ from vssm_server.connect import ANSWER_SECONDS, PROMPT_SECONDS, connect_async
 from vssm_server.errors import Problem
 from vssm_server.fleet import Fleet
 from vssm_server.hub import Hub
+from vssm_server.keyfile import ring_of, watch
+from vssm_server.keyring import Key
+from vssm_server.quotas import Terms, terms_of
+from vssm_server.seal import seal_of
 from vssm_server.sessions import Sessions
 from vssm_server.settings import Settings
 from vssm_server.tally import Tally
@@ -23,11 +27,30 @@ class Api:
         self.settings = settings
         self.redis = connect_async(settings.redis_url, PROMPT_SECONDS)
         self.listener = connect_async(settings.redis_url, ANSWER_SECONDS)
-        self.fleet = Fleet(self.redis, settings.default_model)
+        seal = seal_of(settings)
+        self.fleet = Fleet(self.redis, settings.default_model, seal)
         self.tally = Tally()
-        self.hub = Hub(self.redis, self.listener, settings.queue_limit, self.fleet.drain_seconds, self.tally)
-        self.sessions = Sessions(self.redis)
+        self.hub = Hub(
+            self.redis,
+            self.listener,
+            settings.queue_limit,
+            self.fleet.drain_seconds,
+            seal,
+            self._share,
+            settings.max_stream_buffer_bytes,
+            self.tally,
+        )
+        self.sessions = Sessions(self.redis, seal, self.hub.versions)
+        self.ring = ring_of(settings)
         self.draining = False
+
+    def _share(self) -> int:
+        """Jobs of one owner that the workers see at once."""
+        return self.settings.key_share * max(1, len(self.fleet.workers))
+
+    def terms_of(self, key: Key | None) -> Terms | None:
+        """The quotas of a caller; None without keys."""
+        return None if key is None else terms_of(key.name, key.quotas, self.settings)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -35,6 +58,8 @@ class Api:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.fleet.once(self.hub), 5)
         tasks = [asyncio.create_task(self.hub.listen()), asyncio.create_task(self.fleet.watch(self.hub))]
+        if self.ring is not None and self.settings.api_keys_file is not None:
+            tasks.append(asyncio.create_task(watch(self.settings.api_keys_file.expanduser(), self.ring)))
         try:
             yield
         finally:

@@ -42,6 +42,7 @@ def _found(settings: Settings, out: Console) -> Iterator[Finding]:
 
 def _checks(settings: Settings) -> Iterator[Check]:
     yield "settings", lambda: surroundings.settings(settings)
+    yield "callers", lambda: surroundings.callers(settings)
     yield "port", lambda: surroundings.port(settings)
     yield "Redis", lambda: surroundings.store(settings)
     yield "traces", surroundings.traces

@@ -10,13 +10,18 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import redis
 
 from vssm_server import keys, tracing, valkey
 from vssm_server.check.finding import Finding, advise, good, wrong
 from vssm_server.connect import connect
+from vssm_server.exposure import open_to_strangers, who_is_served
 from vssm_server.fleet import read_heartbeat
 from vssm_server.health import DIRECT
+from vssm_server.keyfile import ring_of
+from vssm_server.keyring import KeysError
+from vssm_server.seal import SealError, SigningKeyError, seal_of
 from vssm_server.settings import Settings
 from vssm_server.supervisor import listen
 
@@ -39,6 +44,27 @@ def _shown(name: str, value: object) -> str:
     return f"{name}={'***' if secret else re.sub('://[^@/]*@', '://***@', str(value))}"
 
 
+def callers(chosen: Settings) -> Iterator[Finding]:
+    """Who is let in, and the key that signs what lies in Redis."""
+    if (danger := open_to_strangers(chosen)) is not None:
+        yield wrong("callers", danger.partition(". ")[0], danger.partition(". ")[2])
+    else:
+        yield from _keys(chosen)
+    try:
+        seal_of(chosen)
+    except SigningKeyError as error:
+        yield wrong("signing", str(error), "set VSSM_SIGNING_KEY, or VSSM_SIGNING_KEY_FILE to a file that can be made")
+
+
+def _keys(chosen: Settings) -> Iterator[Finding]:
+    try:
+        ring_of(chosen)
+    except KeysError as error:
+        yield wrong("callers", str(error), "make keys with `vssm-server key create NAME`")
+    else:
+        yield good("callers", who_is_served(chosen))
+
+
 def port(chosen: Settings) -> Iterator[Finding]:
     """Whether the API could listen, or does already."""
     where = f"{chosen.host}:{chosen.port}"
@@ -59,7 +85,9 @@ def port(chosen: Settings) -> Iterator[Finding]:
 def _answers(chosen: Settings) -> bool:
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(chosen.host, chosen.host)
     try:
-        with DIRECT.open(urllib.request.Request(f"http://{host}:{chosen.port}/livez"), timeout=SECONDS) as response:
+        with DIRECT.open(
+            urllib.request.Request(f"{chosen.scheme}://{host}:{chosen.port}/livez"), timeout=SECONDS
+        ) as response:
             return bool(response.read() == b'{"status":"alive"}')
     except OSError:
         return False
@@ -68,7 +96,7 @@ def _answers(chosen: Settings) -> bool:
 def store(chosen: Settings) -> Iterator[Finding]:
     """The Redis that is named, or what is needed to run one."""
     if chosen.redis_url is not None:
-        yield from _redis(chosen.redis_url)
+        yield from _redis(chosen.redis_url, chosen)
         return
     try:
         program = valkey.binary()
@@ -77,7 +105,7 @@ def store(chosen: Settings) -> Iterator[Finding]:
         folder = chosen.state_folder()
         path = valkey.socket_path(folder)
         if path.exists() and _alive(f"unix://{path}"):
-            yield from _redis(f"unix://{path}")
+            yield from _redis(f"unix://{path}", chosen)
         else:
             os.close(valkey.lock(folder))
             yield good("redis", f"sessions are kept in {folder}")
@@ -95,7 +123,7 @@ def _alive(url: str) -> bool:
             return False
 
 
-def _redis(url: str) -> Iterator[Finding]:
+def _redis(url: str, chosen: Settings) -> Iterator[Finding]:
     with connect(url) as client:
         try:
             began = time.perf_counter()
@@ -104,7 +132,7 @@ def _redis(url: str) -> Iterator[Finding]:
             about: dict[str, Any] = client.info()
             client.set(keys.PROBE, 1, px=1000)
             yield from _facts(about, ms)
-            yield from _workers(client)
+            yield from _workers(client, chosen)
         except redis.exceptions.OutOfMemoryError:
             yield wrong("redis", "has no memory left", "raise maxmemory, or delete sessions")
         except redis.exceptions.AuthenticationError as error:
@@ -143,16 +171,26 @@ def _facts(about: dict[str, Any], ms: float) -> Iterator[Finding]:
         )
 
 
-def _workers(client: "redis.Redis") -> Iterator[Finding]:
+def _workers(client: "redis.Redis", chosen: Settings) -> Iterator[Finding]:
+    try:
+        seal = seal_of(chosen)
+    except SigningKeyError:
+        return  # `signing` says it
     names = [name.decode() for name in client.zrange(keys.WORKERS, 0, -1) if isinstance(name, bytes)]
     beats = client.mget([keys.beat(name) for name in names]) if names else []
-    workers = list(filter(None, map(read_heartbeat, beats)))
-    for worker in workers:
+    workers = []
+    for name, beat in zip(names, beats, strict=True):
+        try:
+            workers.append(read_heartbeat(name, beat, seal))
+        except (msgspec.MsgspecError, SealError) as error:
+            advice = "give every host the same VSSM_SIGNING_KEY, and the same version of this program"
+            yield wrong("workers", f"what {name} says of itself cannot be read: {error}", advice)
+    for worker in filter(None, workers):
         device = f" on {worker.device.model} ({worker.device.name})" if worker.device else ""
         yield good("workers", f"{worker.worker}{device} serves {', '.join(sorted(worker.models)) or 'nothing'}")
         for name, why in worker.failed.items():
             yield wrong("workers", f"{worker.worker} cannot use {name}: {why}", "correct or remove that checkpoint")
-    if not workers:
+    if not any(workers):
         yield good("workers", "none runs yet")
 
 

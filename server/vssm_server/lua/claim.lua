@@ -1,5 +1,5 @@
 -- KEYS jobs; ARGV group, consumer, heartbeat prefix, count, whether a suspect may be taken too.
--- Takes over jobs of workers without a heartbeat: {{entry, request, deliveries before}, ...}.
+-- Takes over jobs of workers without a heartbeat: {{entry, request, deliveries before, accepted ms or ''}, ...}.
 -- Jobs delivered once are taken freely; one delivered more often may have killed its workers ("suspect"), so these
 -- are taken one at a time, to run alone. Silent consumers that hold nothing are removed.
 local claimed, suspects = {}, tonumber(ARGV[5])
@@ -13,7 +13,7 @@ for _, row in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
         if job[4] == 1 or suspects > 0 then
           if job[4] > 1 then suspects = suspects - 1 end
           local entry = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, job[1])[1]
-          if entry then claimed[#claimed + 1] = {entry[1], entry[2][2], job[4]} end
+          if entry then claimed[#claimed + 1] = {entry[1], entry[2][2], job[4], entry[2][4] or ''} end
         end
       end
     end

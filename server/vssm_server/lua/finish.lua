@@ -1,7 +1,9 @@
 -- KEYS jobs, replies, cancel mark, set-aside stream, session, idempotency record ('' for none), totals
+--      [, owner, backlog, count of backlogs, ends, bytes, active]
 -- ARGV group, consumer, entry, reply ('' for none), job, set aside (0/1),
 --      deadline ms (0: the reply is no success), expected version ('' to only release, '0' for a new session), head, state, ttl ms,
---      answer to remember ('' forgets the idempotency record: nothing was done, a retry may run), totals that grow by 1 ...
+--      answer to remember ('' forgets the idempotency record: nothing was done, a retry may run),
+--      streams (0/1), session that the job was to make ('' for none), session that it saves ('' for none), totals that grow by 1 ...
 -- Commits the session, replies, and ends the job, all or nothing:
 -- 'done', or what stopped it: 'gone' (not ours any more), 'late', 'cancelled', 'missing', 'stale' (version moved), 'leased'.
 local owner = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)[1]
@@ -23,6 +25,7 @@ if session ~= '' then
     redis.call('HSET', session, 'head', ARGV[9], 'state', ARGV[10], 'version', ARGV[8] + 1)
     redis.call('HSETNX', session, 'created', now)
     redis.call('PEXPIRE', session, ARGV[11])
+    if KEYS[8] then keep(KEYS[11], KEYS[12], ARGV[15], #ARGV[10], now + tonumber(ARGV[11])) end
   end
   if mine then redis.call('HDEL', session, 'lease', 'lease_until') end
 end
@@ -40,5 +43,9 @@ end
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[3])
 redis.call('XDEL', KEYS[1], ARGV[3])
 redis.call('DEL', KEYS[3])
-for i = 13, #ARGV do redis.call('HINCRBY', KEYS[7], ARGV[i], 1) end
+for i = 16, #ARGV do redis.call('HINCRBY', KEYS[7], ARGV[i], 1) end
+if KEYS[8] then
+  if ARGV[14] ~= '' and ARGV[8] == '' then forget(KEYS[11], KEYS[12], ARGV[14]) end
+  leave(KEYS[1], KEYS[8], KEYS[9], KEYS[10], KEYS[13], ARGV[13] == '1')
+end
 return 'done'

@@ -24,7 +24,7 @@ router = APIRouter(tags=["openai"])
     errors.COMPLETIONS,
     summary="Continue text, as OpenAI's clients ask for it",
     response_model=Completion,
-    responses=responses(400, 404, 413, 415, 429, 500, 503, 504, 507),
+    responses=responses(400, 401, 403, 404, 413, 415, 429, 500, 503, 504, 507),
     openapi_extra=COMPLETION,
 )
 async def complete(request: Request) -> Response:

@@ -10,6 +10,8 @@ from vssm_server.api.openai.schema import CompletionRequest, ImageRequest
 
 _MEANING = {
     400: "A field has a value that is not allowed (`param` names it), or the body is not a JSON object.",
+    401: "An API key is needed, or this one is not known, was revoked or has expired.",
+    403: "The API key lacks the scope for this.",
     404: "No such model or path.",
     413: "The body is too large, or the request for the memory of a worker.",
     415: "The body is not application/json.",

@@ -30,7 +30,7 @@ router = APIRouter(tags=["openai"])
     errors.IMAGES,
     summary="Make images, as OpenAI's clients ask for them",
     response_model=Images,
-    responses=responses(400, 404, 413, 415, 429, 500, 503, 504, 507),
+    responses=responses(400, 401, 403, 404, 413, 415, 429, 500, 503, 504, 507),
     openapi_extra=IMAGES,
 )
 async def generate_images(request: Request) -> Response:
@@ -47,7 +47,7 @@ async def generate_images(request: Request) -> Response:
     )
 
     async def plan_it() -> Plan:
-        plan = await run.plan_of(wanted, api, ticket)
+        plan = await run.plan_of(wanted, request, api, ticket)
         factor_of(asked.size, _image(plan), count)
         return plan
 

@@ -26,7 +26,7 @@ async def start_all(
             named = _numbered(ticket, index)
 
             async def plan(asked: GenerateRequest = asked, named: Ticket | None = named) -> Plan:
-                return check(await run.plan_of(asked, api, named))
+                return check(await run.plan_of(asked, request, api, named))
 
             runs.append(await run.start(request, api, named, plan, began))
     except BaseException:

@@ -1,5 +1,6 @@
 // The API of this server, and its errors in words. Paths are relative: the server may stand below a prefix.
 
+import * as key from "./key.js";
 import { events } from "./sse.js";
 
 /** What the API, or the way to it, says is wrong; `param` names the field, `retryAfter` is in seconds. */
@@ -41,17 +42,21 @@ function post({ seed, ...request }, signal) {
 
 const json = async (path, options) => (await answered(path, options)).json();
 
-async function answered(path, options) {
-  let response;
+async function answered(path, options = {}) {
+  const response = await sent(path, options);
+  if (response.ok) return response;
+  const retryAfter = Number(response.headers.get("Retry-After")) || null;
+  const body = await response.json().catch(() => null);
+  const error = body?.error ?? { message: `The server answered with status ${response.status}.` };
+  if (response.status === 401 && (await key.ask(error.message))) return answered(path, options);
+  throw new ApiError({ ...error, retryAfter });
+}
+
+async function sent(path, options) {
   try {
-    response = await fetch(path, options);
+    return await fetch(path, { ...options, headers: { ...options.headers, ...key.headers() } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError({ message: "The server cannot be reached. Is it still running?", type: "unreachable" });
   }
-  if (response.ok) return response;
-  const retryAfter = Number(response.headers.get("Retry-After")) || null;
-  const body = await response.json().catch(() => null);
-  const other = { message: `The server answered with status ${response.status}.` };
-  throw new ApiError({ ...(body?.error ?? other), retryAfter });
 }

@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { byId, count, el, narrow } from "./dom.js";
 import * as facts from "./facts.js";
 import * as form from "./form.js";
+import * as key from "./key.js";
 import { Images } from "./images.js";
 import { Sequence } from "./sequence.js";
 import { Series } from "./series.js";
@@ -175,6 +176,7 @@ async function begin() {
 const isDigits = (model) => model.image && model.observation.classes === 2;
 
 function listen() {
+  key.listen();
   byId("form").addEventListener("submit", (event) => {
     event.preventDefault();
     run();

@@ -1,0 +1,162 @@
+"""Connections that cannot be held for nothing: bounded heads, slow senders and slow readers ended. Knows no routes.
+
+head      request line and headers: at most `max_url_bytes` and `max_header_bytes` (414, 431), within `header_seconds`
+body      within `body_seconds`; its size is `body.BodyLimit`'s affair
+answer    who reads less than LEAST_BYTES_PER_SECOND for `read_seconds`, while more waits, is cut off
+idle      between requests, `idle_seconds`; beyond `max_connections` a new connection is closed at once
+"""
+
+import asyncio
+import resource
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from vssm_server.api.problems import answer
+from vssm_server.errors import Problem
+from vssm_server.settings import Settings
+
+LEAST_BYTES_PER_SECOND = 1024
+CLOSE_SECONDS = 5.0  # for the last bytes of an answer after its connection was closed
+SPARE_FILES = 256  # beside the connections
+
+
+def protocol(settings: Settings) -> type[asyncio.Protocol]:
+    """The class that uvicorn makes for each connection."""
+    return cast("type[asyncio.Protocol]", type("Connection", (Bounded,), {"bounds": settings}))
+
+
+def allow_connections(settings: Settings) -> None:
+    """Raises this process' limit of open files as far as it needs and may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = settings.max_connections + SPARE_FILES
+    if soft < wanted:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+        )
+
+
+class Bounded(HttpToolsProtocol):
+    """One connection."""
+
+    bounds: Settings
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._in_head = True
+        self._head_bytes = 0  # of a request whose headers are not complete
+        self._refused = False
+        self._waiting: asyncio.TimerHandle | None = None  # for a head or a body
+        self._reading: asyncio.TimerHandle | None = None  # for somebody who does not read
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A new connection: its first request is waited for as any other head."""
+        super().connection_made(transport)
+        if len(self.connections) > self.bounds.max_connections:
+            transport.abort()
+            return
+        self._wait(self.bounds.header_seconds)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of a head are counted as they come, before anything is made of them."""
+        if self._refused:
+            return
+        if self._in_head:
+            if self._head_bytes == 0 and self._waiting is None:
+                self._wait(self.bounds.header_seconds)
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_bytes > self.bounds.max_url_bytes + self.bounds.max_header_bytes and not self._refused:
+            self._refuse("head_too_large", f"A request may have {self.bounds.max_header_bytes} bytes of headers.")
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: checked, then the body is waited for."""
+        self._in_head, self._head_bytes = False, 0
+        self._stop_waiting()
+        if self._refused:
+            return
+        if len(self.url) > self.bounds.max_url_bytes:
+            self._refuse("url_too_long", f"A URL may have {self.bounds.max_url_bytes} bytes, not {len(self.url)}.")
+            return
+        size = sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > self.bounds.max_header_bytes:
+            self._refuse("head_too_large", f"A request may have {self.bounds.max_header_bytes} bytes of headers.")
+            return
+        super().on_headers_complete()
+        self._wait(self.bounds.body_seconds)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a body."""
+        if not self._refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Nothing more is to come of this request."""
+        self._in_head = True
+        self._stop_waiting()
+        if not self._refused:
+            super().on_message_complete()
+
+    def _wait(self, seconds: float) -> None:
+        self._stop_waiting()
+        self._waiting = self.loop.call_later(seconds, self._too_slow)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _too_slow(self) -> None:
+        """Whoever sends a head or a body by drops."""
+        self._waiting = None
+        self.transport.abort()
+
+    def _refuse(self, kind: str, message: str) -> None:
+        self._refused = True
+        self._stop_waiting()
+        response = answer(Problem(kind, message + " Send less."))
+        lines = [b"HTTP/1.1 %d Refused" % response.status_code, b"connection: close"]
+        lines += [b"%s: %s" % header for header in [*self.server_state.default_headers, *response.raw_headers]]
+        self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + bytes(response.body))
+        self._close()
+
+    def pause_writing(self) -> None:
+        """More waits to be read than a buffer holds: from now on it must be read at some pace."""
+        super().pause_writing()
+        self._watch(self.transport.get_write_buffer_size())
+
+    def _watch(self, before: int) -> None:
+        self._reading = self.loop.call_later(self.bounds.read_seconds, self._look, before)
+
+    def _look(self, before: int) -> None:
+        """Nothing is added to the buffer while writing is paused, so what is less was read."""
+        now = self.transport.get_write_buffer_size()
+        if before - now < LEAST_BYTES_PER_SECOND * self.bounds.read_seconds:
+            self.transport.abort()
+            return
+        self._watch(now)
+
+    def resume_writing(self) -> None:
+        """It was read."""
+        super().resume_writing()
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing came for a while after an answer."""
+        self._close()
+
+    def _close(self) -> None:
+        """Closes it; what then is not read within a moment is dropped."""
+        if not self.transport.is_closing():
+            self.transport.close()
+            self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """No timer outlives its connection."""
+        self._stop_waiting()
+        if self._reading is not None:
+            self._reading.cancel()
+        super().connection_lost(error)
+        self._unset_keepalive_if_required()

@@ -1,0 +1,224 @@
+"""Bounds on everything that a client can hold: heads, bodies, nesting, slow senders, slow readers, connections."""
+
+import contextlib
+import json
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trustme
+
+from tests.e2e.serving import Serve, until
+
+SECONDS = 1
+
+
+@pytest.fixture(scope="module")
+def bounded(serve: Serve) -> Iterator[Serve]:
+    """An API with tight bounds beside the common server."""
+    api = serve.beside(
+        max_header_bytes=2000, max_url_bytes=500, header_seconds=SECONDS, body_seconds=SECONDS, idle_seconds=SECONDS,
+        read_seconds=SECONDS, max_connections=40, max_json_depth=4, max_body_bytes=100_000, max_observed_steps=100,
+        max_length=10**6, max_request_steps=10**7, cors_origins="https://app.example",
+    )  # fmt: skip
+    until(api.alive)
+    yield api
+    assert api.stop() == 0
+
+
+@pytest.fixture
+def connect(bounded: Serve) -> Iterator[Callable[..., socket.socket]]:
+    """A connection on which some bytes were sent."""
+    opened: list[socket.socket] = []
+
+    def begin(data: bytes = b"", receive: int | None = None) -> socket.socket:
+        link = socket.socket()
+        if receive is not None:
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
+        link.connect(("127.0.0.1", bounded.client.base_url.port))
+        link.settimeout(20)
+        link.sendall(data)
+        opened.append(link)
+        return link
+
+    yield begin
+    for link in opened:
+        link.close()
+
+
+Connect = Callable[..., socket.socket]
+HEAD = b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+def end(link: socket.socket) -> tuple[bytes, float]:
+    """All that comes until the connection ends, and how long that took."""
+    began, data = time.monotonic(), b""
+    try:
+        while more := link.recv(65536):
+            data += more
+    except ConnectionResetError:
+        pass
+    return data, time.monotonic() - began
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /" + b"x" * 600 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", b"414"),
+        (b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 2100 + b"\r\n\r\n", b"431"),
+        (b"GET /livez HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 400 + b"\r\n", b"431"),
+        (b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 3000, b"431"),  # without an end
+        (b"GET /" + b"x" * 3000, b"431"),
+    ],
+)
+def test_heads(connect: Connect, head: bytes, status: bytes) -> None:
+    answer, _ = end(connect(head))
+    assert answer.split(b" ")[1] == status
+    assert json.loads(answer.split(b"\r\n\r\n")[1])["error"]["code"] == int(status)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"GET /livez HTT",
+        b"GET /livez HTTP/1.1\r\nHost: x\r\n",
+        HEAD + b"Content-Length: 50\r\n\r\n{",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n",
+    ],
+)
+def test_slow_senders_are_cut_off(connect: Connect, data: bytes) -> None:
+    link = connect(data)
+    answer, seconds = end(link)
+    assert answer == b""
+    assert SECONDS / 2 < seconds < 5 * SECONDS
+
+
+def test_drops_do_not_help_a_slow_sender(connect: Connect) -> None:
+    link = connect(b"GET /livez HTTP/1.1\r\n")
+    began = time.monotonic()
+    with contextlib.suppress(ConnectionError):
+        while time.monotonic() - began < 10:
+            link.sendall(b"X: y\r\n")
+            time.sleep(0.1)
+    assert time.monotonic() - began < 5 * SECONDS
+
+
+def test_idle_connections_are_closed(connect: Connect) -> None:
+    link = connect(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    answer, seconds = end(link)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert seconds < 5 * SECONDS
+
+
+def test_a_stream_that_nobody_reads_is_ended(bounded: Serve, connect: Connect) -> None:
+    """And so is its work."""
+    body = json.dumps({"model": "pixels", "length": 500_000, "num_samples": 8, "stream": True}).encode()
+    before = bounded.metric("vssm_requests_cancelled_total")
+    link = connect(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body, receive=4096)
+    until(lambda: bounded.metric("vssm_requests_active") == 1)
+    until(lambda: bounded.metric("vssm_requests_active") == 0, 20)
+    assert bounded.metric("vssm_requests_cancelled_total") == before + 1
+    assert b"event: done" not in end(link)[0]
+
+
+def test_a_result_that_nobody_reads_is_dropped(bounded: Serve, connect: Connect) -> None:
+    body = json.dumps({"model": "pixels", "length": 500_000, "num_samples": 8}).encode()
+    link = connect(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body, receive=4096)
+    time.sleep(0.5)
+    until(lambda: bounded.metric("vssm_requests_active") == 0, 30)
+    time.sleep(2 * SECONDS + 0.5)
+    head, _, part = end(link)[0].partition(b"\r\n\r\n")
+    length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length: "))
+    assert len(part) < int(length.split()[1])
+
+
+def test_what_waits_for_a_slow_reader_is_bounded(serve: Serve, beside: Callable[..., Serve]) -> None:
+    api = beside(serve, max_stream_buffer_bytes=50_000, read_seconds=60, max_length=10**6, max_request_steps=10**7)
+    body = {"model": "pixels", "length": 900_000, "num_samples": 8, "stream": True}
+    with api.client.stream("POST", "/generate", json=body) as response:
+        lines = response.iter_lines()
+        next(lines)
+        until(lambda: api.metric("vssm_requests_running") == 1)
+        until(lambda: api.metric("vssm_requests_running") == 0, 60)
+        rest = "\n".join(lines)
+    assert "reads slower than values are made" in rest
+    assert serve.generate(model="pixels", length=5)["position"] == 5
+
+
+def test_connections(bounded: Serve, connect: Connect) -> None:
+    links = [connect(b"GET /livez HTT") for _ in range(60)]
+    ended = 0
+    for link in links:
+        link.settimeout(0.05)
+        try:
+            ended += link.recv(1) == b""
+        except TimeoutError:
+            pass
+        except ConnectionResetError:
+            ended += 1
+    assert ended >= 20
+    for link in links:
+        link.close()
+    until(bounded.alive)
+
+
+@pytest.mark.parametrize(("depth", "status"), [(3, 422), (50, 400), (100_000 // 2, 400)])
+def test_nesting(bounded: Serve, depth: int, status: int) -> None:
+    body = b'{"model": "pixels", "prefix": ' + b"[" * depth + b"]" * depth + b"}"
+    headers = {"Content-Type": "application/json"}
+    assert bounded.client.post("/generate", content=body[:99_999], headers=headers).status_code == status
+    text = {"model": "text", "prefix": "[[[[[[[[", "length": 1}
+    assert bounded.client.post("/generate", json=text).status_code == 200
+
+
+def test_observed_work(bounded: Serve) -> None:
+    body: dict[str, Any] = {"model": "pixels", "prefix": [0] * 10, "num_samples": 5, "num_particles": 2, "length": 1}
+    assert bounded.client.post("/generate", json=body).status_code == 200
+    refused = bounded.client.post("/generate", json={**body, "num_samples": 6})
+    assert refused.status_code == 422
+    assert "at most 100" in refused.json()["error"]["message"]
+
+
+def test_every_answer_has_the_headers_that_browsers_heed(bounded: Serve) -> None:
+    for path in ("/", "/docs", "/models", "/nothing", "/playground/main.js"):
+        answer = bounded.client.get(path)
+        assert answer.headers.get_list("X-Content-Type-Options") == ["nosniff"], path
+        assert answer.headers["X-Frame-Options"] == "DENY"
+        assert answer.headers.get_list("Referrer-Policy") == ["no-referrer"]
+        assert "server" not in answer.headers
+    for path in ("/", "/docs"):
+        policy = bounded.client.get(path).headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe-eval" not in policy
+        assert "'unsafe-inline'" not in policy.split("script-src")[1].split(";")[0]
+
+
+def test_other_origins_are_let_in_only_where_they_are_named(serve: Serve, bounded: Serve) -> None:
+    headers = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+    asked = bounded.client.options("/generate", headers=headers)
+    assert asked.headers["Access-Control-Allow-Origin"] == "https://app.example"
+    other = bounded.client.options("/generate", headers={**headers, "Origin": "https://evil.example"})
+    assert "Access-Control-Allow-Origin" not in other.headers
+    assert "Access-Control-Allow-Origin" not in serve.client.options("/generate", headers=headers).headers
+
+
+def test_https(serve: Serve, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "chain.pem"))
+    certificate.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    api = serve.beside(tls_certificate_file=tmp_path / "chain.pem", tls_key_file=tmp_path / "key.pem")
+    api.client.close()
+    port = api.settings["port"]
+    context = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+    api.client = httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=context)
+    until(api.ready)
+    assert api.generate(model="pixels", length=5)["position"] == 5
+    assert api.stop() == 0

@@ -1,0 +1,141 @@
+"""Somebody writes into Redis: what they change, swap or bring back is refused, and made-up messages are not heard."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+import redis
+from vssm_client import Client
+from vssm_client.errors import StateUntrustedError
+from vssm_server import keys
+from vssm_server.connect import connect, entries
+from vssm_server.messages import Done, Failure, decode_request, encode
+from vssm_server.seal import SIZE, Seal, reply_to
+
+from tests.e2e.serving import Serve, until, values
+
+
+@pytest.fixture
+def store(serve: Serve) -> Iterator[redis.Redis]:
+    """The Redis of the common server."""
+    with connect(serve.redis_url) as client:
+        yield client
+
+
+def save(serve: Serve, **more: Any) -> str:
+    session: str = serve.generate(**{"model": "pixels", "length": 4, "seed": 1, "save": True, **more})["session_id"]
+    return session
+
+
+def resume(serve: Serve, session: str, **more: Any) -> httpx.Response:
+    return serve.client.post("/generate", json={"session_id": session, "length": 2, **more})
+
+
+def check_refused(response: httpx.Response) -> None:
+    assert response.status_code == 409, response.text
+    assert response.json()["error"]["type"] == "state_untrusted"
+
+
+@pytest.mark.parametrize("field", ["head", "state", "version"])
+def test_a_changed_state(serve: Serve, store: redis.Redis, field: str) -> None:
+    session = save(serve)
+    value = store.hget(keys.session(session), field)
+    assert isinstance(value, bytes)
+    store.hset(keys.session(session), field, b"2" if field == "version" else value[:-1] + bytes([value[-1] ^ 1]))
+    check_refused(resume(serve, session))
+    check_refused(resume(serve, session, stream=True))
+    if field != "state":
+        check_refused(serve.client.get(f"/sessions/{session}"))
+        check_refused(serve.client.post(f"/sessions/{session}/fork"))
+    store.delete(keys.session(session))
+
+
+def test_a_swapped_state(serve: Serve, store: redis.Redis) -> None:
+    one, other = save(serve), save(serve, seed=2)
+    store.copy(keys.session(other), keys.session(one), replace=True)
+    check_refused(resume(serve, one))
+    assert resume(serve, other).status_code == 200
+
+
+def test_an_older_state(serve: Serve, store: redis.Redis, beside: Callable[..., Serve]) -> None:
+    """This API and worker know the version; an API that is new asks whoever remembers: the client, or the worker."""
+    session = save(serve)
+    name, older = keys.session(session), store.dump(keys.session(session))
+    assert isinstance(older, bytes)
+    with Client(str(serve.client.base_url), retries=0) as client:
+        known = client.session(session)
+        known.resume(length=2)
+        store.restore(name, 60_000, older, replace=True)
+        check_refused(resume(serve, session))
+        check_refused(serve.client.get(f"/sessions/{session}"))
+        api = beside(serve)
+        check_refused(resume(api, session, session_version=2))
+        check_refused(resume(api, session))  # the worker remembers
+    with Client(str(api.client.base_url), retries=0) as client:
+        again = client.session(session)
+        again._version = known._version
+        with pytest.raises(StateUntrustedError):
+            again.resume(length=2)
+
+
+def test_a_deleted_session_that_comes_back(serve: Serve, store: redis.Redis) -> None:
+    session = save(serve)
+    older = store.dump(keys.session(session))
+    assert isinstance(older, bytes)
+    assert serve.client.delete(f"/sessions/{session}").status_code == 204
+    store.restore(keys.session(session), 60_000, older)
+    check_refused(resume(serve, session))
+
+
+def test_versions_are_told_and_go_on_in_a_copy(serve: Serve) -> None:
+    first = serve.generate(model="pixels", length=2, save=True)
+    session = first["session_id"]
+    assert first["session_version"] == 1
+    assert resume(serve, session, session_version=1).json()["session_version"] == 2
+    check_refused(resume(serve, session, session_version=3))
+    copy = serve.client.post(f"/sessions/{session}/fork").json()
+    assert copy["version"] == 2
+    assert resume(serve, copy["id"], session_version=2).json()["session_version"] == 3
+    assert serve.stream(session_id=session, length=2)[-1][1]["session_version"] == 3
+    assert serve.generate(model="pixels", length=2)["session_version"] is None
+
+
+def test_replies_that_are_made_up_are_not_heard(serve: Serve, store: redis.Redis) -> None:
+    """Of the right job and in the right stream, but without the signing key; or signed, but for another API."""
+    expected = values(serve.generate(model="pixels", length=3, seed=5))
+    worker = serve.child("worker")
+    worker.suspend()
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            time.sleep(0.6)  # longer than the worker waits for a job, so that none is handed to it
+            answer = pool.submit(serve.generate, model="pixels", length=3, seed=5)
+            until(lambda: store.xlen(keys.JOBS))
+            [(_, fields)] = entries([(b"", store.xrange(keys.JOBS))])
+            request = decode_request(fields[b"job"][SIZE:])
+            failure = encode(Failure(request.id, "internal_error", "made up", None, 500))
+            done = encode(
+                Done(id=request.id, fingerprint="", seed=5, position=3, values=None, queue_ms=0, generate_ms=0)
+            )
+            for forged in (failure, bytes(SIZE) + failure, Seal(b"x" * 32).close(reply_to(request.reply_to), done)):
+                store.xadd(keys.replies(request.reply_to), {"reply": forged})
+            time.sleep(0.3)
+            assert not answer.done()
+            worker.resume()
+            assert values(answer.result()) == expected
+    finally:
+        worker.resume()
+
+
+def test_heartbeats_that_are_made_up_bring_no_model(serve: Serve, store: redis.Redis) -> None:
+    beat = next(store.scan_iter("vssm:worker:*"))
+    assert isinstance(beat, bytes)
+    genuine = store.get(beat)
+    assert isinstance(genuine, bytes)
+    store.zadd(keys.WORKERS, {"other": 2**40})
+    store.set(keys.beat("other"), genuine, px=3000)  # another worker's
+    until(lambda: "heartbeat of other cannot be read" in (serve.folder / "log").read_text())
+    assert serve.client.get("/readyz").json()["workers"] == 1
+    store.zrem(keys.WORKERS, "other")
