@@ -113,4 +113,6 @@ def _kept(path: Path) -> str:
                 new.unlink()
         return path.read_text().strip()
     except (OSError, UnicodeError) as error:
-        raise SigningKeyError(f"The signing key {path} cannot be used: {error}. Set VSSM_SIGNING_KEY.") from None
+        raise SigningKeyError(
+            f"The signing key {path} cannot be used: {error}. Set VSSM_STATE_DIR to a folder that can be written, or VSSM_SIGNING_KEY."
+        ) from None

@@ -50,6 +50,18 @@ def test_one_address_is_scraped() -> None:
     assert set(compose()["prometheus"]["networks"]) & set(compose()["gateway"]["networks"])
 
 
+def test_the_scrape_is_let_in() -> None:
+    """Under a name of the machine where there are no API keys, with a key where there are some."""
+    [job] = read(MONITORING / "prometheus.yml")[0]["scrape_configs"]
+    [target] = job["static_configs"][0]["targets"]
+    gateway = (ROOT / "docker/haproxy.cfg").read_text()
+    assert (
+        f"http-request set-header Host localhost if {{ path /metrics }} {{ req.hdr(Host) -m str {target} }}" in gateway
+    )
+    mounted = [defaults(volume).split(":") for volume in compose()["prometheus"]["volumes"]]
+    assert ["/dev/null", job["authorization"]["credentials_file"], "ro"] in mounted
+
+
 def test_data_sources_are_services() -> None:
     sources = {
         source["uid"]: source

@@ -6,7 +6,7 @@
 // |   +-- TimedOutError             there was no answer in time
 // +-- AnswerError                   an answer that no VSSM server gives
 // +-- ServerError                   an error of the server: type, message, param, status, retryAfter
-//     +-- InvalidError              400, 405, 406, 413, 415, 422: the request must be changed
+//     +-- InvalidError              400, 405, 406, 413, 414, 415, 422, 431: the request must be changed
 //     +-- KeyRefusedError           401, 403: the API key is missing, unknown, or lacks the scope
 //     +-- NotFoundError             404: no such model, session or path
 //     +-- ConflictError             409: the session does not go with the request
@@ -113,7 +113,7 @@ export type ErrorBody = Omit<Body, "type"> & { type: string };
 const LASTING: readonly string[] = ["deadline_exceeded", "model_failed"] satisfies ErrorType[];
 
 const KINDS: readonly (readonly [readonly number[], typeof ServerError])[] = [
-  [[400, 405, 406, 413, 415, 422], InvalidError],
+  [[400, 405, 406, 413, 414, 415, 422, 431], InvalidError],
   [[401, 403], KeyRefusedError],
   [[404], NotFoundError],
   [[409], ConflictError],

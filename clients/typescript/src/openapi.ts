@@ -366,6 +366,11 @@ export interface components {
              */
             session_id: string | null;
             /**
+             * Session Version
+             * @description How often the session was saved; send it with the next request.
+             */
+            session_version: number | null;
+            /**
              * Position
              * @description Steps of a sequence so far, the prefix and earlier requests included.
              */
@@ -726,6 +731,11 @@ export interface components {
              */
             seed: number;
             /**
+             * Version
+             * @description How often it was saved.
+             */
+            version: number;
+            /**
              * Position
              * @description Steps of a sequence so far.
              */
@@ -833,7 +843,7 @@ export interface components {
              * @description Stable; see the list in the description of the API.
              * @enum {string}
              */
-            type: "invalid_request" | "not_found" | "model_not_found" | "session_not_found" | "method_not_allowed" | "not_acceptable" | "session_conflict" | "fingerprint_mismatch" | "body_too_large" | "too_large_for_worker" | "unsupported_media_type" | "invalid_value" | "idempotency_mismatch" | "queue_full" | "generation_failed" | "non_finite_output" | "internal_error" | "no_worker" | "redis_unavailable" | "shutting_down" | "model_failed" | "stream_lost" | "deadline_exceeded" | "storage_full";
+            type: "invalid_request" | "unauthorized" | "forbidden" | "not_found" | "model_not_found" | "session_not_found" | "method_not_allowed" | "not_acceptable" | "session_conflict" | "fingerprint_mismatch" | "state_untrusted" | "body_too_large" | "url_too_long" | "head_too_large" | "too_large_for_worker" | "unsupported_media_type" | "invalid_value" | "idempotency_mismatch" | "quota_exceeded" | "queue_full" | "generation_failed" | "non_finite_output" | "internal_error" | "no_worker" | "redis_unavailable" | "shutting_down" | "model_failed" | "stream_lost" | "deadline_exceeded" | "storage_full";
             /**
              * Message
              * @description In words.
@@ -943,6 +953,11 @@ export interface operations {
                      */
                     session_id?: string | null;
                     /**
+                     * Session Version
+                     * @description The last session_version that you were answered: a state that is older, as after an attack on the server's storage or its loss, is refused.
+                     */
+                    session_version?: number | null;
+                    /**
                      * Save
                      * @description Keep the final state as a session; implied when resuming.
                      * @default false
@@ -976,6 +991,24 @@ export interface operations {
             };
             /** @description The body is not a JSON object. */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description An API key is needed, or this one is not known, was revoked or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The API key lacks the scope for this. */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1238,6 +1271,24 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description An API key is needed, or this one is not known, was revoked or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key lacks the scope for this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description No such model or path. */
             404: {
                 headers: {
@@ -1475,6 +1526,24 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description An API key is needed, or this one is not known, was revoked or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key lacks the scope for this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description No such model or path. */
             404: {
                 headers: {
@@ -1576,6 +1645,24 @@ export interface operations {
                     "application/json": components["schemas"]["Models"];
                 };
             };
+            /** @description An API key is needed, or this one is not known, was revoked or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key lacks the scope for this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description No worker, Redis is away, the checkpoint is damaged, or the server is shutting down. */
             503: {
                 headers: {
@@ -1614,6 +1701,24 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Model"];
+                };
+            };
+            /** @description An API key is needed, or this one is not known, was revoked or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key lacks the scope for this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description No such model or path. */
@@ -1665,6 +1770,24 @@ export interface operations {
                     "application/json": components["schemas"]["SessionResponse"];
                 };
             };
+            /** @description An API key is needed, or this one is not known, was revoked or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The API key lacks the scope for this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
             /** @description No such model, session or path. */
             404: {
                 headers: {
@@ -1711,6 +1834,24 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description An API key is needed, or this one is not known, was revoked or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The API key lacks the scope for this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
             };
             /** @description No such model, session or path. */
             404: {
@@ -1776,6 +1917,24 @@ export interface operations {
             };
             /** @description The body is not a JSON object. */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description An API key is needed, or this one is not known, was revoked or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The API key lacks the scope for this. */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1866,6 +2025,24 @@ export interface operations {
                     "application/json": components["schemas"]["ModelList"];
                 };
             };
+            /** @description An API key is needed, or this one is not known, was revoked or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The API key lacks the scope for this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
             /** @description No worker, Redis is away, the checkpoint is damaged, or the server is shutting down. */
             503: {
                 headers: {
@@ -1904,6 +2081,24 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ModelResponse"];
+                };
+            };
+            /** @description An API key is needed, or this one is not known, was revoked or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The API key lacks the scope for this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
             /** @description No such model, session or path. */
@@ -2019,6 +2214,33 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description An API key is needed, or this one is not known, was revoked or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The API key lacks the scope for this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description Any other error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
             };
         };
     };

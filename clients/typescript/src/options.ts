@@ -23,7 +23,7 @@ export interface Options extends Omit<Partial<Body>, "prefix" | "seed" | "stream
 export interface StartOptions extends Pick<Options, "model" | "num_samples" | "seed"> {}
 
 /** What each request of a session can choose. */
-export interface ResumeOptions extends Omit<Options, keyof StartOptions | "session_id" | "save"> {}
+export interface ResumeOptions extends Omit<Options, keyof StartOptions | "session_id" | "session_version" | "save"> {}
 
 /** How a single call is made. */
 export interface RequestOptions {

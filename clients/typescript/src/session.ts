@@ -15,6 +15,7 @@ export class Session {
   readonly #client: Client;
   readonly #start: StartOptions;
   #id: string | null;
+  #version: number | null = null; // the last that was answered: the server must not fall behind it
 
   /** @internal */
   constructor(client: Client, start: string | StartOptions) {
@@ -80,11 +81,14 @@ export class Session {
 
   #options(options: ResumeOptions): Options {
     if (this.#id === null) return { ...this.#start, ...options, save: true };
-    return { ...options, session_id: this.#id };
+    return { ...options, session_id: this.#id, session_version: this.#version };
   }
 
-  #saved<T extends { readonly session_id: string | null }>(result: T): T {
+  /** After each request that was answered; what is no JSON does not say the version. */
+  #saved<T extends { readonly session_id: string | null; readonly session_version?: number | null }>(result: T): T {
     this.#id = result.session_id;
+    const next = this.#version === null ? null : this.#version + 1;
+    this.#version = result.session_version ?? next;
     return result;
   }
 }

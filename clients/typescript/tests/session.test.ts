@@ -1,7 +1,8 @@
 // Sessions as objects.
 
 import { expect, test } from "vitest";
-import { ConflictError, NotFoundError, toLists } from "../src/index.js";
+import { Client, ConflictError, NotFoundError, toLists } from "../src/index.js";
+import { url } from "./server.js";
 import { client, collected, last, rows } from "./support.js";
 
 test("begin, resume and fork", async () => {
@@ -60,4 +61,22 @@ test("streams and arrays begin and advance it", async () => {
 test("an id brings its own seed", async () => {
   const { session_id } = await client.generate({ model: "pixels", length: 2, save: true });
   await expect(client.generate({ session_id, seed: 2n ** 62n })).rejects.toThrow(ConflictError);
+});
+
+test("a session sends the version that it saw last, and an older state is refused", async () => {
+  const bodies: { session_version?: number | null }[] = [];
+  const watched = new Client(url, {
+    fetch: (input, init) => {
+      if (init?.method === "POST") bodies.push(JSON.parse(String(init.body)));
+      return fetch(input, init);
+    },
+  });
+  await using session = watched.session({ model: "pixels", seed: 3 });
+  expect((await session.resume({ length: 2 })).session_version).toBe(1);
+  await session.array({ length: 2 });
+  expect(last(await collected(session.stream({ length: 2 }))).session_version).toBe(3);
+  expect(bodies.map((body) => body.session_version)).toEqual([undefined, 1, 2]);
+  expect((await session.info()).version).toBe(3);
+  const ahead = client.generate({ session_id: session.id, session_version: 4 });
+  await expect(ahead).rejects.toMatchObject({ name: "ConflictError", type: "state_untrusted" });
 });
