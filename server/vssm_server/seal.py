@@ -114,5 +114,6 @@ def _kept(path: Path) -> str:
         return path.read_text().strip()
     except (OSError, UnicodeError) as error:
         raise SigningKeyError(
-            f"The signing key {path} cannot be used: {error}. Set VSSM_STATE_DIR to a folder that can be written, or VSSM_SIGNING_KEY."
+            f"The signing key {path} cannot be used: {error}. Set VSSM_STATE_DIR to a folder that can be written, or "
+            "VSSM_SIGNING_KEY."
         ) from None

@@ -79,7 +79,9 @@ def end(link: socket.socket) -> tuple[bytes, float]:
 def test_heads(connect: Connect, head: bytes, status: bytes) -> None:
     answer, _ = end(connect(head))
     assert answer.split(b" ")[1] == status
-    assert json.loads(answer.split(b"\r\n\r\n")[1])["error"]["code"] == int(status)
+    error = json.loads(answer.split(b"\r\n\r\n")[1])["error"]
+    assert error["code"] == int(status)
+    assert b"\r\nx-request-id: " + error["request_id"].encode() + b"\r\n" in answer
 
 
 @pytest.mark.parametrize(

@@ -7,18 +7,23 @@ idle      between requests, `idle_seconds`; beyond `max_connections` a new conne
 """
 
 import asyncio
+import logging
 import resource
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from vssm_server import request_id
 from vssm_server.api.problems import answer
 from vssm_server.errors import Problem
+from vssm_server.logs import note
 from vssm_server.settings import Settings
 
 LEAST_BYTES_PER_SECOND = 1024
 CLOSE_SECONDS = 5.0  # for the last bytes of an answer after its connection was closed
 SPARE_FILES = 256  # beside the connections
+
+log = logging.getLogger("vssm_server.access")
 
 
 def protocol(settings: Settings) -> type[asyncio.Protocol]:
@@ -114,8 +119,13 @@ class Bounded(HttpToolsProtocol):
     def _refuse(self, kind: str, message: str) -> None:
         self._refused = True
         self._stop_waiting()
+        name = request_id.of(self.headers or [])
+        token = request_id.enter(name)
         response = answer(Problem(kind, message + " Send less."))
+        request_id.leave(token)
+        note(log, "refused", {"reason": kind, "status": response.status_code, "request_id": name})
         lines = [b"HTTP/1.1 %d Refused" % response.status_code, b"connection: close"]
+        lines.append(b"%s: %s" % (request_id.HEADER, name.encode()))
         lines += [b"%s: %s" % header for header in [*self.server_state.default_headers, *response.raw_headers]]
         self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + bytes(response.body))
         self._close()
