@@ -105,7 +105,8 @@ def test_everything_else_needs_a_key_with_its_scope(ask: Ask, method: str, path:
 
 def error(response: httpx.Response, path: str) -> dict[str, Any]:
     body: dict[str, Any] = response.json()["error"]
-    assert set(body) == {"message", "type", "param", "code"}
+    assert set(body) == {"message", "type", "param", "code", "request_id"}
+    assert body["request_id"] == response.headers["X-Request-ID"]
     if path.startswith("/v1/"):
         assert body["type"] == "invalid_request_error"
     return body
@@ -115,6 +116,23 @@ def error(response: httpx.Response, path: str) -> dict[str, Any]:
 def test_headers_that_are_not_right(ask: Ask, keys: tuple[Path, dict[str, str]], header: str) -> None:
     headers = {"Authorization": header.replace("{}", keys[1]["alice"])}
     assert ask(None, "GET", "/models", headers=headers).status_code == 401
+
+
+def test_refusals_are_counted(ask: Ask) -> None:
+    def refused() -> dict[str, float]:
+        counted = ask("prom", "GET", "/metrics").text
+        reasons = ("unauthorized", "forbidden")
+        return {
+            reason: float(line.rpartition(" ")[2])
+            for line in counted.splitlines()
+            for reason in reasons
+            if line.startswith(f'vssm_failures_total{{reason="{reason}"}}')
+        }
+
+    before = refused()
+    for name in (None, "x", "drawer"):
+        ask(name, "GET", "/sessions/x")
+    assert refused() == {"unauthorized": before["unauthorized"] + 2, "forbidden": before["forbidden"] + 1}
 
 
 def test_two_keys_at_once_are_none(guarded: Serve, keys: tuple[Path, dict[str, str]]) -> None:
@@ -132,6 +150,7 @@ def test_a_session_is_its_owners_alone(ask: Ask) -> None:
     """Every operation of every other key, those of `admin` among them, finds nothing; and harms nothing."""
     saved = ask("alice", "POST", "/generate", json=BODY | {"save": True, "seed": 1}).json()["session_id"]
     missing = ask("bob", "GET", "/sessions/sess_" + "0" * 32).json()["error"]
+    own = {"message": "", "request_id": ""}  # of each answer
     for name in ("bob", "root"):
         tries = [
             ask(name, "GET", f"/sessions/{saved}"),
@@ -145,7 +164,7 @@ def test_a_session_is_its_owners_alone(ask: Ask) -> None:
         ]
         for answer in tries:
             assert answer.status_code == 404
-            assert {**answer.json()["error"], "message": ""} == {**missing, "message": ""}
+            assert answer.json()["error"] | own == missing | own
     assert ask("alice", "GET", f"/sessions/{saved}").json()["position"] == 4
     copy = ask("alice", "POST", f"/sessions/{saved}/fork").json()["id"]
     assert ask("bob", "GET", f"/sessions/{copy}").status_code == 404
