@@ -217,7 +217,12 @@ def serve(settings: Settings) -> None:
 
 
 def check(settings: Settings) -> None:
-    """Look for what would keep the service from working: settings, port, Redis, device, models, a generation each."""
+    """Look for what would keep the service from working: settings, port, Redis, device, models, a generation each.
+
+    Example:
+
+      vssm-server check --models mnist
+    """
     if settings.redis_url is not None:
         need_redis(settings)
     from vssm_server.check.report import report
@@ -252,7 +257,12 @@ def healthy(part: Part) -> None:
 
 @app.command()
 def openapi() -> None:
-    """Print the description of the HTTP interface, openapi.json, without a server; for what is generated from it."""
+    """Print the description of the HTTP interface, openapi.json, without a server; for what is generated from it.
+
+    Example:
+
+      vssm-server openapi
+    """
     import json
 
     from vssm_server.api.app import create_app

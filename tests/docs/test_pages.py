@@ -41,6 +41,7 @@ def environment(tmp_path: Path, address: str) -> dict[str, str]:
     paths = os.pathsep.join(map(str, (ROOT, ROOT / "server", ROOT / "clients/python")))
     clean = {name: value for name, value in os.environ.items() if not name.startswith("VSSM_")}
     more = {"VSSM_STATE_DIR": str(tmp_path / "state"), "VSSM_THREADS": "1", "CURL_HOME": str(tmp_path)}
+    more["PATH"] = os.pathsep.join([str(Path(sys.prefix) / "bin"), os.environ["PATH"]])
     return {**clean, "PYTHONPATH": paths, "COLUMNS": "120", "VSSM_URL": f"http://{address}", **more}
 
 

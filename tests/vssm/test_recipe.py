@@ -35,7 +35,7 @@ def test_overrides_change_fields(recipe_text: str) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("training.step=3", "training.step: unknown field, did you mean steps[?] Known are seed, steps, "),
+        ("training.step=3", "training.step: unknown field, did you mean steps[?] Known are seed, start_from, steps, "),
         ("training.zzz=3", "training.zzz: unknown field, known are seed, "),
         ("trainin.steps=3", "trainin: unknown field, did you mean training"),
         ("model.encoder.wdth=3", "model.encoder.wdth: unknown field"),

@@ -242,7 +242,7 @@ def linear(
     _single[layer.grid(rows)](
         x.contiguous(), layer.weight, layer.bias, out,
         unused if norm is None else norm.values, unused if normed is None else normed,
-        s, d, unused if add is None else add, rows,
+        s, d, unused if add is None else add.contiguous(), rows,
         layer.in_size, layer.out_size, layer.weight.shape[-1], 0.0 if norm is None else norm.eps, norm is not None,
         skip is not None, add is not None, activate, normed is not None, layer.bf16, INTERPRETED, *layer.blocks,
         num_warps=layer.warps, num_stages=2, enable_fp_fusion=False,
