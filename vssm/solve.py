@@ -136,7 +136,7 @@ def solve(
     `position` (R,) is that of the first step, `state` holds "past" and "recent". `window` steps go into a pass, by
     default as many as are cheapest. With a `budget` segments are counted from the first step on.
     """
-    work = _Work(model, networks, position, noise, d, state)
+    work = Work(model, networks, position, noise, d, state)
     steps, end = noise.shape[1], last + 1
     window = best_window(work.near) if window is None else window
     if budget is None and window <= work.near + 1 and bool((end[1:] <= end[:-1]).all()):
@@ -151,7 +151,7 @@ def solve(
     return Solved(work.values.made, work.params, {"past": work.stack, "recent": work.values.recent(end)}, work.passes)
 
 
-class _Work:
+class Work:
     """What is known of every row: verified values up to `verified`, the stack's state up to `at` <= `verified`."""
 
     def __init__(
