@@ -315,3 +315,11 @@ def test_rows_at_their_end_stay_as_they_are_without_looking(kind: str, steps: in
         assert torch.equal(tensor, not_looking.state[name])
     for row, end in enumerate(last.tolist()):
         assert torch.equal(looking.values[row, : end + 1], not_looking.values[row, : end + 1])
+
+
+def test_passes_that_depend_on_values_are_no_graph() -> None:
+    sure, guessing = MODELS["exact"], build("exact", past={"near": 0, "far": [1, 2], "layers": 1})
+    assert solve.as_always(sure, None)
+    assert solve.as_always(build("rows"), None)
+    assert not solve.as_always(sure, sure.budget(2, 60))
+    assert not solve.as_always(guessing, None)
