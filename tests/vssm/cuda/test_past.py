@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.vssm.models import NO_LATENTS, build
+from tests.vssm.models import build
 from tests.vssm.test_generation import same
 from vssm import VSSM, Window
 from vssm.cuda.bits import pack_bits
@@ -15,7 +15,7 @@ from vssm.passes import Pass
 
 WIDER = {"near": 27, "far": [28, 29], "layers": 1}
 DECODER = {"width": 24, "state": 4}
-MODELS = {"exact": build("exact"), "near 27": build("exact", past=WIDER, decoder=DECODER, **NO_LATENTS)}
+MODELS = {"exact": build("exact"), "near 27": build("exact", past=WIDER, decoder=DECODER)}
 
 
 def problem(model: VSSM, rows: int, steps: int) -> tuple[Tensor, Tensor, Tensor]:
