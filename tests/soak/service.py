@@ -65,7 +65,7 @@ def running(folder: Path, api_module: str = "vssm_server", **api_settings: str) 
     models = [str(path) for path in save_all(folder) if path.name in KINDS]
     document, texts = make_keys()
     settings = TIMES | {"API_KEYS": document} | api_settings
-    cluster = local_cluster(folder, ",".join([*models, "mnist"]), "everysec", 1, 1, settings, DEADLINE_SECONDS="20")
+    cluster = local_cluster(folder, ",".join([*models, "mnist"]), "everysec", 1, 1, settings)
     cluster.apis[0].command = [sys.executable, "-m", api_module, "api"]
     cluster.apis[0].environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     with cluster:
