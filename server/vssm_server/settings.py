@@ -119,8 +119,8 @@ class Settings(BaseSettings):
     max_connections: int = Field(
         default=16_384,
         ge=1,
-        description="Open connections of an API process, as far as it may open files (ulimit -n). The next takes the place "
-        "of idle ones, and is closed at once where there are none.",
+        description="Open connections of an API process, as far as it may open files (ulimit -n). The next takes the "
+        "place of idle ones, and is closed at once where there are none.",
     )
     header_seconds: float = Field(
         default=15.0, gt=0, le=DAY, description="Time for the head of a request, from its connection or first byte on."

@@ -3,10 +3,10 @@
 A signature proves that a state was this session's once, not that it is its last. That takes a memory outside of Redis:
 this one, of every API and every worker while it runs, and the client's, that sends back the version it last saw.
 
-All its memory (6 MiB) is taken at the start, so that a process does not grow with the sessions it has seen. It is a table of
-rows; the session's id, which is random, says which row. In its row the session seen last stands first, the one not seen for
-longest leaves. There is four times the room that `most` sessions need, so that rows hardly ever fill before: of 100,000
-sessions, one is forgotten too early.
+All its memory (6 MiB) is taken at the start, so that a process does not grow with the sessions it has seen. It is a
+table of rows; the session's id, which is random, says which row. In its row the session seen last stands first, the
+one not seen for longest leaves. There is four times the room that `most` sessions need, so that rows hardly ever fill
+before: of 100,000 sessions, one is forgotten too early.
 """
 
 import hashlib

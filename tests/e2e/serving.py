@@ -52,9 +52,7 @@ class Serve:
         """Of its embedded Redis."""
         return f"unix://{self.folder}/state/redis.sock"
 
-    def launch(
-        self, part: str, output: "int | IO[bytes]", module: str = "vssm_server"
-    ) -> "subprocess.Popen[bytes]":
+    def launch(self, part: str, output: "int | IO[bytes]", module: str = "vssm_server") -> "subprocess.Popen[bytes]":
         """Starts a part with these settings and no others."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith("VSSM_")}
         chosen = {f"VSSM_{name.upper()}": str(value) for name, value in self.settings.items()}

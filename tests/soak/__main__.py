@@ -1,4 +1,4 @@
-"""`python -m tests.soak`: a mixed load at saturation; memory, files and keys must stay; exit status 1 when they do not."""
+"""`python -m tests.soak`: a mixed load at saturation; memory, files and keys must stay; else exit status 1."""
 
 import asyncio
 import json

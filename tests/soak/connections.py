@@ -1,7 +1,8 @@
-"""`python -m tests.soak.connections`: thousands of idle connections and hundreds of slow readers; others notice nothing.
+"""`python -m tests.soak.connections`: thousands of idle connections, hundreds of slow readers; others notice nothing.
 
-Twice: `kept`, where the server would keep them for ten minutes, and `default`, where it ends them as it does by default and they come again
-and again. Meanwhile /livez is asked on a connection of its own each time, as health checks do, and new requests are made.
+Twice: `kept`, where the server would keep them for ten minutes, and `default`, where it ends them as it does by default
+and they come again and again. Meanwhile /livez is asked, on a connection of its own each time as health checks do, and
+new requests are made.
 """
 
 import asyncio
@@ -154,9 +155,11 @@ def main(
     plan = Plan(idle, slow, seconds)
     report: dict[str, Any] = {"machine": machine()}
     for name, settings in (("kept", KEPT), ("default", {})):
-        with tempfile.TemporaryDirectory(prefix="vssm-soak-") as folder:
-            with running(Path(folder), **settings, DEADLINE_SECONDS="120") as target:
-                report[name] = asyncio.run(try_it(target, plan))
+        with (
+            tempfile.TemporaryDirectory(prefix="vssm-soak-") as folder,
+            running(Path(folder), **settings, DEADLINE_SECONDS="120") as target,
+        ):
+            report[name] = asyncio.run(try_it(target, plan))
         typer.echo(json.dumps({name: report[name]}, indent=2))
     report["passed"] = report["kept"]["passed"] and report["default"]["passed"]
     out.write_text(json.dumps(report, indent=2) + "\n")

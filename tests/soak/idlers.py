@@ -1,4 +1,4 @@
-"""Clients that hold connections and do nothing with them, as a process of its own: `python -m tests.soak.idlers --help`."""
+"""Clients that hold connections and do nothing with them, in a process of their own: `python -m tests.soak.idlers`."""
 
 import asyncio
 import contextlib

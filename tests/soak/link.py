@@ -42,9 +42,7 @@ class Link:
                 raise
         return await self.ask(method, path, body, headers)  # it was idle for too long
 
-    async def send(
-        self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
-    ) -> None:
+    async def send(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> None:
         """Sends a request: bytes as they are, anything else as JSON."""
         content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(content)}"]

@@ -1,4 +1,4 @@
-"""The service that is tried: an API, a worker and Redis in processes of their own, with keys and short times to live."""
+"""The service that is tried: API, worker and Redis in processes of their own, with keys and short times to live."""
 
 import json
 import os

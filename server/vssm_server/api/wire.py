@@ -4,8 +4,8 @@ head      request line and headers: at most `max_url_bytes` and `max_header_byte
 body      within `body_seconds`; its size is `body.BodyLimit`'s affair
 answer    who reads less than LEAST_BYTES_PER_SECOND for `read_seconds`, while more waits, is cut off
 idle      between requests, `idle_seconds`
-all       at most `max_connections`, and as many as this process may have open files for: one more takes the place of some
-          on which nothing is under way, those that would be ended soonest; so who only holds connections keeps nobody out
+all       at most `max_connections`, and as many as this process may have open files for: one more takes the place of
+          some on which nothing is under way, those that would end soonest; who only holds connections keeps nobody out
 """
 
 import asyncio
