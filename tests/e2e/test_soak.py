@@ -13,7 +13,7 @@ from tests.soak.link import Link
 from tests.soak.rest import rest, settle
 from tests.soak.run import Plan, soak
 from tests.soak.samples import Sample, growth
-from tests.soak.service import Target, make_keys
+from tests.soak.service import KINDS, Target, make_keys
 
 TIMES = {"deadline_seconds": 3, "default_ttl_seconds": 2, "idempotency_seconds": 1}
 SHORT = Plan(seconds=4, clients=16, most_growth=0.10, settle_seconds=15)  # within seconds, caches still fill
@@ -28,13 +28,14 @@ def target(serve: Serve) -> Iterator[Start]:
 
     def begin(module: str = "vssm_server", **settings: object) -> Target:
         document, texts = make_keys()
-        api = serve.beside(module, api_keys=document, **TIMES, **settings)
+        api = serve.beside(module, api_keys=document, **{**TIMES, **settings})
         started.append(api)
         until(api.ready)
         assert api.process is not None
         keys = (texts["alice"], texts["bob"])
         port = api.client.base_url.port or 0
-        return Target(port, api.process.pid, serve.child("worker").pid, serve.redis_url, keys, texts["watcher"])
+        worker = serve.child("worker").pid
+        return Target(port, api.process.pid, worker, serve.redis_url, keys, texts["watcher"], KINDS)
 
     yield begin
     for api in started:
@@ -51,17 +52,16 @@ def test_a_mixed_load_leaves_nothing(target: Start) -> None:
 
 def test_control_a_leak_is_found(target: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOAK_LEAK_BYTES", str(2**18))
-    report, _ = asyncio.run(soak(target("tests.soak.leaking"), replace(SHORT, seconds=3)))
+    report, _ = asyncio.run(soak(target("tests.soak.leaking"), replace(SHORT, seconds=3, settle_seconds=0)))
     assert not report["passed"]
-    [problem] = report["problems"]
-    assert problem.startswith("resident memory of the api grew")
+    assert any(problem.startswith("resident memory of the api grew") for problem in report["problems"])
 
 
 def test_clients_that_vanish_leave_nothing(target: Start) -> None:
-    report = asyncio.run(vanish.vanish(target(), vanish.Plan(cycles=300, settle_seconds=15)))
+    report = asyncio.run(vanish.vanish(target(), vanish.Plan(cycles=200, settle_seconds=15)))
     assert report["passed"], report
-    assert report["cycles"] >= 300
-    assert report["cancelled"] > 50
+    assert report["cycles"] >= 200
+    assert report["cancelled"] > 30
     assert len(report["left_when"]) >= 4
 
 

@@ -83,7 +83,7 @@ class Guest:
         await self._generate(self._body(), {200}, NPY)
 
     async def _png(self) -> None:
-        body = {"model": self._rng.choice(["image", "mnist"]), "num_samples": self._rng.randint(1, 9)}
+        body = {"model": self._model("image", "mnist"), "num_samples": self._rng.randint(1, 9)}
         await self._generate(body, {200}, PNG)
 
     async def _stream(self) -> None:
@@ -136,7 +136,7 @@ class Guest:
         await self._ask("POST", "/v1/completions", {**body, "stream": self._rng.random() < 0.3}, {200})
 
     async def _models(self) -> None:
-        await self._ask("GET", self._rng.choice(["/models", "/models/mnist", "/v1/models", "/livez", "/"]), None, {200})
+        await self._ask("GET", self._rng.choice(["/models", "/models/text", "/v1/models", "/livez", "/"]), None, {200})
 
     async def _scrape(self) -> None:
         watcher = Link(self._target.port, self._target.watcher)
@@ -168,9 +168,12 @@ class Guest:
         await _leave(Link(self._target.port, self._link.key), body, self._rng)
 
     def _body(self) -> dict[str, Any]:
-        model = self._rng.choice(["mnist", "pixels", "image", "series"])
+        model = self._model("mnist", "pixels", "image", "series")
         length = self._rng.choice([1, 14, 28, 100, 400, 2000 if model == "pixels" else 200])
         return {"model": model, "length": length, "num_samples": self._rng.choice([1, 2, 4, 16])}
+
+    def _model(self, *names: str) -> str:
+        return self._rng.choice([name for name in names if name in self._target.models])
 
     def _session(self) -> str:
         return self._rng.choice(self._sessions)

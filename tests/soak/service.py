@@ -36,6 +36,7 @@ class Target:
     redis_url: str
     keys: tuple[str, str] | None  # of two clients; None where no keys are wanted
     watcher: str | None  # a key for /metrics
+    models: tuple[str, ...] = (*KINDS, "mnist")
 
     def get(self, path: str) -> tuple[int, bytes]:
         """Status and body; the connection is closed then."""
