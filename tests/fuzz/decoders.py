@@ -4,7 +4,6 @@ A failure is written to a file with the bytes and what to do to see it again.
 """
 
 import ctypes
-import ctypes.util
 import gc
 import hashlib
 import resource
@@ -12,7 +11,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -28,8 +27,8 @@ WARM_UP = 0.05  # of the inputs
 KEPT_FAILURES = 20
 
 
-class TooSlow(BaseException):  # noqa: N818 - no decoder may catch it
-    """An input takes too long."""
+class TooSlow(BaseException):
+    """An input takes too long; no decoder may catch this."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +48,13 @@ class Outcome:
 
     name: str
     inputs: int = 0
-    refused: int = 0
+    accepted: int = 0
+    failed: int = 0
     seconds: float = 0.0
     slowest_ms: float = 0.0
     memory_before: int = 0
     memory_after: int = 0
-    failures: list[str] = field(default_factory=list)
-
-    @property
-    def accepted(self) -> int:
-        """Inputs that were decoded after all."""
-        return self.inputs - self.refused - len(self.failures)
+    failures: list[str] = field(default_factory=list)  # one of each kind
 
 
 def fuzz(
@@ -69,6 +64,9 @@ def fuzz(
     outcome = Outcome(target.name)
     own = _seed_of(target, seed)
     kinds: dict[str, int] = {}
+    for data in target.corpus:  # what is imported or made by the first one is no input's fault
+        with suppress(*target.refusals):
+            target.decode(data)
     warm, began, peak = max(1, int(WARM_UP * inputs)), time.monotonic(), 0
     with _watched() as watch:
         for number in range(inputs):
@@ -78,6 +76,7 @@ def fuzz(
             data = mutate(target.corpus, own, number)
             outcome.inputs += 1
             problem = _try(target, data, watch, outcome)
+            outcome.failed += problem is not None
             if problem is not None and len(kinds) < KEPT_FAILURES and problem[0] not in kinds:
                 kinds[problem[0]] = number
                 outcome.failures.append(report(target, seed, number, data, problem[1], folder))
@@ -88,20 +87,19 @@ def fuzz(
     return outcome
 
 
-def _try(
-    target: Target, data: bytes, watch: "Callable[[], Watch]", outcome: Outcome
-) -> tuple[str, str] | None:
+def _try(target: Target, data: bytes, watch: "Watch", outcome: Outcome) -> tuple[str, str] | None:
     """None, or where it failed and how."""
     began = time.perf_counter()
     try:
-        with watch():
+        with watch:
             target.decode(data)
+        outcome.accepted += 1
     except target.refusals:
-        outcome.refused += 1
+        pass
     except (Exception, TooSlow) as error:
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "signal" not in frame.filename]
-        where = f"{type(error).__name__} {frames[-1].filename}:{frames[-1].lineno}"
-        return where, traceback.format_exc()
+        frames = traceback.extract_tb(error.__traceback__)
+        place = next((frame for frame in reversed(frames) if frame.filename != __file__), frames[-1])
+        return f"{type(error).__name__} {place.filename}:{place.lineno}", traceback.format_exc()
     finally:
         outcome.slowest_ms = max(outcome.slowest_ms, 1e3 * (time.perf_counter() - began))
     return None
@@ -134,9 +132,8 @@ def input_of(target: Target, seed: int, number: int) -> bytes:
 def memory() -> int:
     """Resident bytes, after giving back what is free."""
     gc.collect()
-    library = ctypes.util.find_library("c")
-    if library and hasattr(trim := ctypes.CDLL(library), "malloc_trim"):
-        trim.malloc_trim(0)
+    if hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+        library.malloc_trim(0)
     return int(psutil.Process().memory_info().rss)
 
 
@@ -159,13 +156,12 @@ class Watch:
 
 
 @contextmanager
-def _watched() -> Iterator[Callable[[], Watch]]:
+def _watched() -> Iterator[Watch]:
     def interrupt(_: int, __: FrameType | None) -> None:
         raise TooSlow(f"more than {MOST_SECONDS:g} s")
 
     before = signal.signal(signal.SIGPROF, interrupt)
-    watch = Watch()
     try:
-        yield lambda: watch
+        yield Watch()
     finally:
         signal.signal(signal.SIGPROF, before)

@@ -4,14 +4,29 @@ import random
 from collections.abc import Callable, Sequence
 
 MAX_BYTES = 1 << 16
-_NUMBERS = (0, 1, 2, 7, 127, 128, 255, 256, 32767, 65535, 2**31 - 1, 2**31, 2**32 - 1, 2**53, 2**63 - 1, 2**63, 2**64 - 1)
-_WORDS = tuple(
-    text.encode()
-    for text in (
-        *map(str, _NUMBERS), "-1", "1e308", "1e999", "NaN", "-Infinity", "0.5", "null", "true", "[", "]", "{", "}", "[]",
-        "{}", '""', '"', ",", ":", "\\", "\\u0000", "\\ud800", "\x00", "\n", "9" * 400, "[" * 40, "\u00e9", "\U0001f600",
-    )
-) + (b"\xff", b"\x80", b"\xc0\x80", b"\xed\xa0\x80", b"\xdf\xff\xff\xff\xff", b"\xcf" + b"\xff" * 8)  # fmt: skip
+_NUMBERS = (
+    0,
+    1,
+    2,
+    7,
+    127,
+    128,
+    255,
+    256,
+    32767,
+    65535,
+    *(2**bits - one for bits in (31, 32, 53, 63, 64) for one in (1, 0)),
+)
+_TEXTS = (
+    *("-1", "0.5", "1e308", "1e999", "NaN", "-Infinity", "9" * 400),
+    *("null", "true", "[]", "{}", '""', *'[]{}",:', "\\", "[" * 40),
+    *("\\u0000", "\\ud800", "\x00", "\n", "\u00e9", "\U0001f600"),
+)
+_WORDS = (
+    *(text.encode() for text in (*map(str, _NUMBERS), *_TEXTS)),
+    *(b"\xff", b"\x80", b"\xc0\x80", b"\xed\xa0\x80"),  # no UTF-8
+    *(b"\xdf\xff\xff\xff\xff", b"\xcf" + b"\xff" * 8),  # a map of 2^32 - 1 fields, a number of 64 bits in msgpack
+)
 Change = Callable[[random.Random, bytearray, Sequence[bytes]], None]
 
 
@@ -101,5 +116,17 @@ def _splice(rng: random.Random, data: bytearray, corpus: Sequence[bytes]) -> Non
 
 
 CHANGES: tuple[Change, ...] = (
-    _flip_bit, _flip_bit, _set_byte, _truncate, _delete, _insert, _word, _word, _number, _number, _digits, _repeat, _splice,
-)  # fmt: skip
+    _flip_bit,
+    _flip_bit,
+    _set_byte,
+    _truncate,
+    _delete,
+    _insert,
+    _word,
+    _word,
+    _number,
+    _number,
+    _digits,
+    _repeat,
+    _splice,
+)

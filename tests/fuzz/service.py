@@ -1,18 +1,20 @@
 """The server that is fuzzed: real, with an API key, with models so small that a request costs next to nothing."""
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
 import psutil
 from vssm_server.keyring import Document, make
 
-from tests.e2e.serving import Serve, until
+from tests.e2e.serving import Serve
 from tests.server.models import save_all
 
 MODELS = ("image", "colour", "text", "series", "scaled", "exact", "blind", "whole", "truncated")
 DEADLINE_SECONDS = 10
 GRACE_SECONDS = 3  # beyond the deadline: the API gives up 2 s after it
+LIVE_SECONDS = 2.0  # for an answer of /livez
 SETTLE_SECONDS = 20
 GROWTH = 0.10  # of memory, that is allowed
 LIMITS = {
@@ -32,8 +34,9 @@ LIMITS = {
 class Service:
     """Runs while this is open."""
 
-    def __init__(self, folder: Path, **settings: object) -> None:
-        paths = [path for path in save_all(folder) if path.name in MODELS]
+    def __init__(self, folder: Path, models: Collection[str] = MODELS, **settings: object) -> None:
+        self.models = [name for name in models if name != "truncated"]
+        paths = [path for path in save_all(folder) if path.name in models]
         entry, self.key = make("fuzz", ("admin",), None)
         document = msgspec.json.encode(Document((entry,))).decode()
         self.serve = Serve(folder, models=",".join(map(str, paths)), api_keys=document, **{**LIMITS, **settings})
@@ -41,7 +44,7 @@ class Service:
 
     def __enter__(self) -> "Service":
         self.serve.start()
-        self.pids = self._pids()
+        self.pids = self.pids_now()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -54,14 +57,21 @@ class Service:
         return str(self.serve.client.base_url).rstrip("/")
 
     @property
+    def port(self) -> int:
+        """The same, for sockets."""
+        port = self.serve.client.base_url.port
+        assert port is not None
+        return port
+
+    @property
     def headers(self) -> dict[str, str]:
         """Of somebody with the key."""
         return {"Authorization": f"Bearer {self.key}"}
 
-    def warm_up(self) -> None:
-        """Every model and kind of answer once or more: what is made once and kept is there then."""
-        for _ in range(20):
-            for name in set(MODELS) - {"truncated"}:
+    def warm_up(self, rounds: int = 20) -> None:
+        """Every model and kind of answer: what is made once and kept is there then."""
+        for _ in range(rounds):
+            for name in self.models:
                 self.serve.generate(model=name, length=16 if name == "whole" else 4, num_samples=8, save=True)
                 self.serve.stream(model=name, length=4, num_samples=2)
 
@@ -78,10 +88,14 @@ class Service:
 
     def complaints(self) -> list[str]:
         """What is wrong with it: processes that died, no health, no generation, tracebacks in its log."""
-        found = [f"{name} was {pid} and is {self._pids().get(name)}" for name, pid in self.pids.items()]
-        found = [text for text, (name, pid) in zip(found, self.pids.items(), strict=True) if self._pids().get(name) != pid]
+        now = self.pids_now()
+        found = [
+            f"{part} is process {now.get(part)}, it was {pid}"
+            for part, pid in self.pids.items()
+            if now.get(part) != pid
+        ]
         began = time.monotonic()
-        if not self.serve.alive() or time.monotonic() - began > 1:
+        if not self.serve.alive() or time.monotonic() - began > LIVE_SECONDS:
             found.append(f"/livez took {time.monotonic() - began:.1f} s, or failed")
         answer = self.serve.client.post("/generate", json={"model": "image", "seed": 7})
         if answer.status_code != 200 or len(answer.json()["outputs"][0]["values"]) != 8:
@@ -89,11 +103,9 @@ class Service:
         lines = (self.serve.folder / "log").read_text(errors="replace").splitlines()
         return found + [f"the log has: {line}" for line in lines if "Traceback" in line or "internal error" in line][:5]
 
-    def _pids(self) -> dict[str, int]:
-        def look() -> dict[str, int]:
-            return {part: self.serve.child(part).pid for part in ("api", "worker", "valkey-server")}
-
+    def pids_now(self) -> dict[str, int]:
+        """Of the parts that run."""
         try:
-            return until(look)
+            return {part: self.serve.child(part).pid for part in ("api", "worker", "valkey-server")}
         except (StopIteration, psutil.Error):
             return {}

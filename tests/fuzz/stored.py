@@ -64,7 +64,9 @@ def targets() -> list[Target]:
         Target("job", jobs, _job, (msgspec.MsgspecError,), 0.10),
         Target("reply", replies, _Reply(requests[0]), (msgspec.MsgspecError,), 0.10),
         Target("heartbeat", beats, _heartbeat, (msgspec.MsgspecError,), 0.04),
-        Target("remembered", [_pair(plan, reply) for plan in plans for reply in replies], _remembered, (Problem,), 0.05),
+        Target(
+            "remembered", [_pair(plan, reply) for plan in plans for reply in replies], _remembered, (Problem,), 0.05
+        ),
         Target("forged", sealed, _forged, (SealError,), 0.12),
     ]
 
@@ -84,7 +86,8 @@ def _requests(infos: dict[str, ModelInfo]) -> list[Request]:
     asked = [GenerateRequest.model_validate(body) for body in bodies]
     settings = Settings(redis_url="redis://none")
     plans = [make_plan(one, infos[one.model or "image"], None, settings, "api", None, "alice") for one in asked]
-    return [plan.request for plan in plans]
+    fixed = {"id": "gen_1", "seed": 7}
+    return [msgspec.structs.replace(plan.request, **fixed, session_id=SESSION) for plan in plans]
 
 
 def _replies() -> list[bytes]:

@@ -18,6 +18,7 @@ from vssm_server.record import Record
 from vssm_server.sessions import Session
 
 router = APIRouter()
+LAST_SECOND = 253_402_300_799  # of the year 9999; times in Redis may have been made up
 Shared = Annotated[Api, Depends(api_of)]
 
 
@@ -109,7 +110,9 @@ def _session(session: Session) -> SessionResponse:
 
 
 def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(min(seconds, LAST_SECOND), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    )
 
 
 def _model(info: ModelInfo) -> ModelResponse:
