@@ -53,6 +53,15 @@ def test_a_changed_state(serve: Serve, store: redis.Redis, field: str) -> None:
     store.delete(keys.session(session))
 
 
+def test_a_time_that_is_made_up(serve: Serve, store: redis.Redis) -> None:
+    """When a session was made is not signed, as nothing depends on it."""
+    session = save(serve)
+    for created, status in ((b"9" * 15, 200), (b"9" * 400, 409), (b"soon", 409)):
+        store.hset(keys.session(session), "created", created)  # type: ignore[arg-type]
+        assert serve.client.get(f"/sessions/{session}").status_code == status
+    store.delete(keys.session(session))
+
+
 def test_a_swapped_state(serve: Serve, store: redis.Redis) -> None:
     one, other = save(serve), save(serve, seed=2)
     store.copy(keys.session(other), keys.session(one), replace=True)

@@ -21,7 +21,7 @@ KEPT_FAILURES = 50
 
 
 @schemathesis.check
-def documented_answer(ctx: CheckContext, response: Response, case: Case) -> bool | None:
+def documented_answer(ctx: CheckContext, response: Response, case: Case[Any]) -> bool | None:
     """The status is one that the operation names, and an error has the one body, with a type of the table."""
     named = {int(status) for status in case.operation.definition.raw["responses"] if status.isdigit()}
     status = response.status_code

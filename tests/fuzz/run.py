@@ -49,7 +49,7 @@ def with_server(
     work: Callable[[Plan, Service], dict[str, Any]], plan: Plan, settings: dict[str, object]
 ) -> dict[str, Any]:
     """A part with a server of its own, warm."""
-    with tempfile.TemporaryDirectory(prefix="vssm-fuzz-") as folder, Service(Path(folder), **settings) as service:
+    with tempfile.TemporaryDirectory(prefix="vssm-fuzz-") as folder, Service(Path(folder), settings) as service:
         service.warm_up()
         return work(plan, service)
 

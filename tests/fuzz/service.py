@@ -1,7 +1,7 @@
 """The server that is fuzzed: real, with an API key, with models so small that a request costs next to nothing."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import msgspec
@@ -34,12 +34,16 @@ LIMITS = {
 class Service:
     """Runs while this is open."""
 
-    def __init__(self, folder: Path, models: Collection[str] = MODELS, **settings: object) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, object] | None = None, models: Collection[str] = MODELS
+    ) -> None:
         self.models = [name for name in models if name != "truncated"]
         paths = [path for path in save_all(folder) if path.name in models]
         entry, self.key = make("fuzz", ("admin",), None)
         document = msgspec.json.encode(Document((entry,))).decode()
-        self.serve = Serve(folder, models=",".join(map(str, paths)), api_keys=document, **{**LIMITS, **settings})
+        self.serve = Serve(
+            folder, models=",".join(map(str, paths)), api_keys=document, **{**LIMITS, **(settings or {})}
+        )
         self.serve.client.headers.update(self.headers)
 
     def __enter__(self) -> "Service":

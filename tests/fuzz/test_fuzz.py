@@ -26,7 +26,7 @@ CASES = 300
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A server for all tests here."""
-    with Service(tmp_path_factory.mktemp("fuzz"), ("image", "text", "truncated"), **sockets.BOUNDS) as running:
+    with Service(tmp_path_factory.mktemp("fuzz"), sockets.BOUNDS, ("image", "text", "truncated")) as running:
         running.warm_up(5)
         yield running
 

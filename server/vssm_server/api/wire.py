@@ -79,6 +79,11 @@ class Bounded(HttpToolsProtocol):
         if self._head_bytes > self.bounds.max_url_bytes + self.bounds.max_header_bytes and not self._refused:
             self._refuse("head_too_large", self._too_large())
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """All but Range: nothing here comes in parts, and what serves files answers a wrong one in words of its own."""
+        if name.lower() != b"range":
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """The head is whole: checked, then the body is waited for."""
         self._in_head, self._head_bytes = False, 0
