@@ -44,7 +44,14 @@ class Past(nn.Module):
         self.near = nn.Linear(config.near * features, width, bias=False) if config.near else None
         if self.near is not None:
             observation.expect(self.near, _expected(config.near, config.grid[-1] if len(config.grid) > 1 else None))
+        self._distances: Tensor | None = None
         self.auxiliary = MLP(width, width, math.prod(observation.params_shape)) if config.auxiliary_weight else None
+
+    def distances(self, device: torch.device) -> Tensor:
+        """Those that the stack reads, int64; made once, as a copy from the host would wait for the device."""
+        if self._distances is None or self._distances.device != device:
+            self._distances = torch.tensor(self.config.far, device=device)
+        return self._distances
 
     def place(self, position: Tensor) -> Tensor | None:
         """Embedding (..., D) of positions (...) int64, by their coordinates in the grid, repeated beyond it."""

@@ -11,6 +11,7 @@ import redis.asyncio
 from redis.exceptions import OutOfMemoryError
 
 from vssm_server import keys
+from vssm_server.connect import whole_number
 from vssm_server.errors import REDIS_AWAY, STORAGE_FULL, Problem
 from vssm_server.hub import Hub
 from vssm_server.messages import Heartbeat, ModelInfo, decode_heartbeat
@@ -80,10 +81,14 @@ class Fleet:
 
     async def refresh(self) -> None:
         """Reads the heartbeats now."""
-        names = [name.decode() for name in await self._redis.zrange(keys.WORKERS, 0, -1) if isinstance(name, bytes)]
+        names = [
+            name.decode(errors="replace")
+            for name in await self._redis.zrange(keys.WORKERS, 0, -1)
+            if isinstance(name, bytes)
+        ]
         beats = await self._redis.mget([keys.beat(name) for name in names]) if names else []
         self.workers = list(filter(None, map(self._read, names, beats)))
-        jobs = int(await self._redis.xlen(keys.JOBS)) + int(await self._redis.get(keys.BACKLOGGED) or 0)
+        jobs = int(await self._redis.xlen(keys.JOBS)) + whole_number(await self._redis.get(keys.BACKLOGGED))
         self.waiting = max(0, jobs - sum(worker.running for worker in self.workers))
         self._pace.see(self.workers, busy=jobs > 0)
 

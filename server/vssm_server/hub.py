@@ -16,7 +16,7 @@ import redis.asyncio
 from numpy.typing import NDArray
 
 from vssm_server import counters, keys
-from vssm_server.connect import Call, entries, run_each_async, script
+from vssm_server.connect import Call, entries, run_each_async, script, whole_number
 from vssm_server.errors import REDIS_AWAY, STATUS, Problem
 from vssm_server.messages import Chunk, Done, Failure, Reply, Request, decode_reply, encode, steps_of
 from vssm_server.quotas import Terms
@@ -29,7 +29,8 @@ BLOCK_MS = 1500
 ALIVE_MS = 10_000
 SILENT_SECONDS = 2  # an API process without a heartbeat for this long is not counted any more
 GRACE_SECONDS = 2.0  # beyond the deadline: the worker decides it, at the commit
-CANCEL_MS = 120_000
+REVOKE_MS = 120_000  # beyond the deadline, for a request that may still be on its way to Redis
+CANCEL_MS = 2_000  # beyond the deadline, which ends a job that nobody has told to stop
 GRACE_MS = 60_000  # room for a session is kept this long beyond the deadline of who makes it
 
 log = logging.getLogger(__name__)
@@ -195,7 +196,7 @@ class Hub:
         """Until Redis is back. What became of the request then comes as its reply."""
         failure = Failure(request.id, "redis_unavailable", REDIS_AWAY, None, STATUS["redis_unavailable"])
         names = [keys.cancel(request.id), keys.replies(self.id)]
-        lasting_ms = request.timeout_ms + CANCEL_MS
+        lasting_ms = request.timeout_ms + REVOKE_MS
         until = time.monotonic() + request.timeout_ms / 1e3
         while time.monotonic() < until:
             try:
@@ -257,11 +258,11 @@ class Hub:
         self.waiters.pop(waiter.request.id, None)
         kept = waiter.request.idempotency is not None and not waiter.request.stream
         if not waiter.finished and not kept:
-            await asyncio.shield(self._cancel(waiter.request.id))
+            await asyncio.shield(self._cancel(waiter.request))
 
-    async def _cancel(self, job: str) -> None:
+    async def _cancel(self, request: Request) -> None:
         with contextlib.suppress(redis.RedisError, OSError):
-            await self._redis.set(keys.cancel(job), 1, px=CANCEL_MS)
+            await self._redis.set(keys.cancel(request.id), 1, px=request.timeout_ms + CANCEL_MS)
 
     async def listen(self) -> None:
         """Runs for ever: reads the reply stream, survives Redis' absence."""
@@ -287,7 +288,7 @@ class Hub:
         for entry, fields in received:
             self._last = entry
             try:
-                reply = decode_reply(self.seal.open(reply_to(self.id), fields[b"reply"]))
+                reply = decode_reply(self.seal.open(reply_to(self.id), fields.get(b"reply", b"")))
             except (msgspec.MsgspecError, SealError) as error:
                 log.error("a reply cannot be read: %s", error)
                 continue
@@ -308,18 +309,20 @@ class Hub:
     async def totals(self) -> dict[str, int]:
         """Everything that is counted, by the names of `counters`. Raises redis.RedisError."""
         kept = await self._redis.hgetall(keys.TOTALS)
-        return {_bytes(name).decode(): int(amount) for name, amount in kept.items()}
+        return {_bytes(name).decode(errors="replace"): whole_number(amount) for name, amount in kept.items()}
 
     async def apis(self) -> list[int]:
         """How many requests wait for an answer at each API process that lives. Raises redis.RedisError."""
         seconds, _ = await self._redis.time()
         names = await self._redis.zrange(keys.APIS, seconds - SILENT_SECONDS, "+inf", byscore=True)
         beats = (
-            await self._redis.mget([keys.alive(name.decode()) for name in names if isinstance(name, bytes)])
+            await self._redis.mget(
+                [keys.alive(name.decode(errors="replace")) for name in names if isinstance(name, bytes)]
+            )
             if names
             else []
         )
-        return [int(beat) for beat in beats if beat is not None]
+        return [whole_number(beat) for beat in beats if beat is not None]
 
     async def close(self) -> None:
         """Removes what this process has in Redis."""

@@ -4,6 +4,8 @@ A request is answered by any number of `Chunk` and then exactly one `Done` or `F
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -189,8 +191,21 @@ class SessionHead(msgspec.Struct, frozen=True, kw_only=True):
     digest: bytes = b""  # SHA-256 of the state's bytes
 
 
+def decoder(kind: Any) -> Callable[[bytes], Any]:
+    """What decodes messages of a kind. It raises msgspec.MsgspecError for whatever is wrong with one."""
+    decode = msgspec.msgpack.Decoder(kind).decode
+
+    def strict(data: bytes) -> Any:
+        try:
+            return decode(data)
+        except (UnicodeDecodeError, RecursionError) as error:  # these msgspec lets through
+            raise msgspec.DecodeError(str(error)) from None
+
+    return strict
+
+
 encode = msgspec.msgpack.Encoder().encode
-decode_request = msgspec.msgpack.Decoder(Request).decode
-decode_reply = msgspec.msgpack.Decoder(Reply).decode
-decode_heartbeat = msgspec.msgpack.Decoder(Heartbeat).decode
-decode_head = msgspec.msgpack.Decoder(SessionHead).decode
+decode_request: Callable[[bytes], Request] = decoder(Request)
+decode_reply: Callable[[bytes], Reply] = decoder(Reply)
+decode_heartbeat: Callable[[bytes], Heartbeat] = decoder(Heartbeat)
+decode_head: Callable[[bytes], SessionHead] = decoder(SessionHead)

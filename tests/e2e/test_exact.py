@@ -43,7 +43,9 @@ def test_whole_parts_stream_and_fork_agree(serve: Serve, model: str) -> None:
 
 def test_a_series_goes_on_from_its_prefix_in_its_own_units(serve: Serve) -> None:
     """The scale of the prefix is the one its values come back in, so all is as far away and as wide as that."""
-    near, far = (values(serve.generate(model="exact-series", seed=5, prefix=x.tolist())) for x in (WAVE, 100 + 10 * WAVE))
+    near, far = (
+        values(serve.generate(model="exact-series", seed=5, prefix=x.tolist())) for x in (WAVE, 100 + 10 * WAVE)
+    )
     assert np.allclose(100 + 10 * np.array(near), far, rtol=1e-3)
 
 

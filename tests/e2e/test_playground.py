@@ -273,7 +273,7 @@ def test_a_server_with_keys_is_asked_with_one(playground: Playground, tmp_path: 
     assert "An API key is needed" in page.inner_text("#key-why")
     page.fill("#key", "vssm_wrong")
     page.press("#key", "Enter")
-    page.wait_for_function("document.getElementById('key-why').textContent.includes('not known')")
+    page.wait_for_selector("#key-why:has-text('not known')")
     page.fill("#key", text)
     page.click("#key-form [type=submit]")
     page.wait_for_selector("[data-fact=position]")

@@ -1,8 +1,10 @@
 """Somebody writes into Redis: what they change, swap or bring back is refused, and made-up messages are not heard."""
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from typing import Any
 
 import httpx
@@ -13,7 +15,7 @@ from vssm_client.errors import StateUntrustedError
 from vssm_server import keys
 from vssm_server.connect import connect, entries
 from vssm_server.messages import Done, Failure, decode_request, encode
-from vssm_server.seal import SIZE, Seal, reply_to
+from vssm_server.seal import JOB, SIZE, Seal, reply_to
 
 from tests.e2e.serving import Serve, until, values
 
@@ -53,6 +55,15 @@ def test_a_changed_state(serve: Serve, store: redis.Redis, field: str) -> None:
     store.delete(keys.session(session))
 
 
+def test_a_time_that_is_made_up(serve: Serve, store: redis.Redis) -> None:
+    """When a session was made is not signed, as nothing depends on it."""
+    session = save(serve)
+    for created, status in ((b"9" * 15, 200), (b"9" * 400, 409), (b"soon", 409)):
+        store.hset(keys.session(session), "created", created)  # type: ignore[arg-type]
+        assert serve.client.get(f"/sessions/{session}").status_code == status
+    store.delete(keys.session(session))
+
+
 def test_a_swapped_state(serve: Serve, store: redis.Redis) -> None:
     one, other = save(serve), save(serve, seed=2)
     store.copy(keys.session(other), keys.session(one), replace=True)
@@ -79,6 +90,40 @@ def test_an_older_state(serve: Serve, store: redis.Redis, beside: Callable[..., 
         again._version = known._version
         with pytest.raises(StateUntrustedError):
             again.resume(length=2)
+
+
+def test_every_mixture_of_older_and_newer_parts(serve: Serve, store: redis.Redis) -> None:
+    """Three parts of four versions: 63 of 64 mixtures are refused, whether or not the request streams."""
+    session = save(serve)
+    name, parts = keys.session(session), ("head", "state", "version")
+    kept = [store.hmget(name, parts)]
+    for _ in range(3):
+        assert resume(serve, session).status_code == 200
+        kept.append(store.hmget(name, parts))
+    for number, chosen in enumerate(product(range(4), repeat=3)):
+        mixture = [kept[version][place] for place, version in enumerate(chosen)]
+        store.hset(name, mapping=dict(zip(parts, mixture, strict=True)))
+        answer = resume(serve, session, stream=number % 2 == 1)
+        if chosen == (3, 3, 3):
+            assert answer.status_code == 200
+        else:
+            check_refused(answer)
+
+
+def test_every_damage(serve: Serve, store: redis.Redis) -> None:
+    """Bits that fell over, parts cut off or added, at random places."""
+    session = save(serve)
+    name, rng = keys.session(session), random.Random(5)
+    for number in range(100):
+        field = rng.choice(("head", "state"))
+        good = store.hget(name, field)
+        assert isinstance(good, bytes)
+        place = rng.randrange(len(good))
+        flipped = good[:place] + bytes([good[place] ^ 1 << rng.randrange(8)]) + good[place + 1 :]
+        store.hset(name, field, rng.choice([flipped, good[:place], good + good[place:]]))
+        check_refused(resume(serve, session, stream=number % 2 == 1))
+        store.hset(name, field, good)
+    assert resume(serve, session).status_code == 200
 
 
 def test_a_deleted_session_that_comes_back(serve: Serve, store: redis.Redis) -> None:
@@ -127,6 +172,34 @@ def test_replies_that_are_made_up_are_not_heard(serve: Serve, store: redis.Redis
             assert values(answer.result()) == expected
     finally:
         worker.resume()
+
+
+def test_what_is_not_signed_may_be_anything(serve: Serve, store: redis.Redis) -> None:
+    """Streams, counts and names: nothing ends because of them."""
+    for reader in store.scan_iter("vssm:api:*"):
+        assert isinstance(reader, bytes)
+        name = reader.decode().removeprefix("vssm:api:")
+        store.xadd(keys.replies(name), {"other": "x"})
+        store.xadd(keys.replies(name), {b"\xff": b"\xff"})
+    job = Seal(b"x" * 32).close(JOB, b"")
+    for fields in ({"x": "y"}, {"job": "x", "at": "soon"}, {"job": job, "at": b"\xff" * 99}):
+        store.xadd(keys.JOBS, fields)  # type: ignore[arg-type]
+    store.set(keys.BACKLOGGED, "many")
+    for names in (keys.WORKERS, keys.APIS):
+        store.zadd(names, {b"\xff\xfe": 2**40})
+    totals: dict[bytes, bytes] = {b"\xff": b"x", b"vssm_request_seconds": b"1", b"vssm_requests": b"-" * 99}
+    for total, amount in totals.items():
+        store.hset(keys.TOTALS, total, amount)  # type: ignore[arg-type]
+    pids = {child.pid for child in serve.children()}
+    time.sleep(1.5)  # heartbeats are read twice a second
+    assert serve.client.get("/metrics").status_code == 200
+    assert serve.client.get("/readyz").status_code == 200
+    assert serve.generate(model="pixels", length=3)["position"] == 3
+    assert {child.pid for child in serve.children()} == pids
+    store.delete(keys.BACKLOGGED)
+    store.hdel(keys.TOTALS, *totals)  # type: ignore[arg-type]
+    for names in (keys.WORKERS, keys.APIS):
+        store.zrem(names, b"\xff\xfe")
 
 
 def test_heartbeats_that_are_made_up_bring_no_model(serve: Serve, store: redis.Redis) -> None:

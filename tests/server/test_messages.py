@@ -44,7 +44,13 @@ def test_replies_know_their_kind() -> None:
         assert decode_reply(encode(reply)) == reply
 
 
-@pytest.mark.parametrize("data", [b"", b"\xc1", encode({"event": "chunk"}), encode({"event": "other", "id": "a"})])
+NO_TEXT = encode(Failure("a", "no_worker", "m", None, 503)).replace(b"no_worker", b"\xff" * 9)
+DEEP = b"\x82\xa5event\xa7failure\xa1x" + b"\x91" * 100_000 + b"\x90"
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xc1", encode({"event": "chunk"}), encode({"event": "other", "id": "a"}), NO_TEXT, DEEP]
+)
 def test_broken_replies_are_refused(data: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         decode_reply(data)

@@ -294,3 +294,32 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
 def test_what_does_not_fit_together_is_refused(kind: str, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         config(kind, **changes)
+
+
+@given(kind=st.sampled_from(EXACT), steps=st.integers(1, 30), data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_rows_at_their_end_stay_as_they_are_without_looking(kind: str, steps: int, data: st.DataObject) -> None:
+    """As on a device that is not waited for: all rows take part in all windows, in any order of their ends."""
+    model = MODELS[kind]
+    last = torch.tensor(data.draw(st.lists(st.integers(0, steps - 1), min_size=1, max_size=5)))
+    rows, networks = len(last), CompiledNetworks(model)
+    position = torch.zeros(rows, dtype=torch.int64)
+    state, noise = model.start(rows, 5).tensors, outsourced(model, rows, steps)
+    d = torch.randn(rows, steps, model.config.decoder.width) if model.levels else None
+    with torch.no_grad():
+        looking, not_looking = (
+            solve.solve(model, networks, position, noise, d, state, last, waits=waits) for waits in (True, False)
+        )
+    assert torch.equal(looking.passes, not_looking.passes)
+    for name, tensor in looking.state.items():
+        assert torch.equal(tensor, not_looking.state[name])
+    for row, end in enumerate(last.tolist()):
+        assert torch.equal(looking.values[row, : end + 1], not_looking.values[row, : end + 1])
+
+
+def test_passes_that_depend_on_values_are_no_graph() -> None:
+    sure, guessing = MODELS["exact"], build("exact", past={"near": 0, "far": [1, 2], "layers": 1})
+    assert solve.as_always(sure, None)
+    assert solve.as_always(build("rows"), None)
+    assert not solve.as_always(sure, sure.budget(2, 60))
+    assert not solve.as_always(guessing, None)
