@@ -1,5 +1,5 @@
-"""Which models are compared: for every task two VSSMs, the Transformer and the Mamba, by single values also a VSSM in exact
-mode; and what is left out or added.
+"""Which models are compared: for every task two VSSMs, the Transformer and the Mamba, by single values also a VSSM in
+exact mode; and what is left out or added.
 
 A recipe of a task describes its autoregressive VSSM. The others have as many parameters (within 5 %), see the same
 examples in the same batches, and share its schedule. A learning rate is a family's own.
