@@ -63,6 +63,8 @@ def _name(record: logging.LogRecord) -> bool:
 class Text(logging.Formatter):
     """A record is one line, whatever came from outside; the lines of a traceback are indented: none looks like one."""
 
+    default_msec_format = "%s.%03d"  # as in `note`
+
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         """The line without what an exception adds."""
         line = super().formatMessage(record).translate(_ESCAPED)
