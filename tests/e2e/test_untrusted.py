@@ -101,8 +101,10 @@ def test_every_mixture_of_older_and_newer_parts(serve: Serve, store: redis.Redis
         assert resume(serve, session).status_code == 200
         kept.append(store.hmget(name, parts))
     for number, chosen in enumerate(product(range(4), repeat=3)):
-        mixture = [kept[version][place] for place, version in enumerate(chosen)]
-        store.hset(name, mapping=dict(zip(parts, mixture, strict=True)))
+        for place, version in enumerate(chosen):
+            value = kept[version][place]
+            assert isinstance(value, bytes)
+            store.hset(name, parts[place], value)
         answer = resume(serve, session, stream=number % 2 == 1)
         if chosen == (3, 3, 3):
             assert answer.status_code == 200
