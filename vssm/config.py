@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Width = Annotated[int, Field(ge=1, le=16384)]
-MAX_LAYERS = 256  # of a model: building the networks of more takes seconds, before any weights are looked at
+MAX_LAYERS = 128  # of a model: building the networks of more takes seconds, before any weights are looked at
 Layers = Annotated[int, Field(ge=0, le=256)]
 
 

@@ -44,6 +44,12 @@ KINDS = ("image", "text", "series", "exact")
 SESSION = "sess_" + "5" * 32
 TICKET = once.Ticket(keys.idempotency("a key"), bytes(32))
 DIGEST = 16
+ODD_ARRAYS = (
+    ("uint8", (5,), bytes(5)),
+    ("uint8", (), b"1"),
+    ("uint8", (0, 3), b""),
+    ("float64", (2**40, 2**40, 0), b""),
+)
 
 
 def targets() -> list[Target]:
@@ -105,6 +111,7 @@ def _replies() -> list[bytes]:
             )
         ),
         encode(Failure("gen_1", "invalid_value", "wrong", "prefix", 422)),
+        *(encode({"event": "chunk", "id": "gen_1", "position": 3, "values": array}) for array in ODD_ARRAYS),
     ]  # fmt: skip
 
 
