@@ -10,7 +10,7 @@ TS := clients/typescript
 NODE := $(shell node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && command -v npm)
 SOURCES := vssm server/vssm_server clients/python tests benchmarks
 
-.PHONY: help serve test test-gpu check ts docs docs-serve format bench bench-gpu bench-scaling bench-serve reproduce reproduce-gpu chaos fuzz rolling hosts compose-test clean
+.PHONY: help serve test test-gpu check ts docs docs-serve format bench bench-gpu bench-scaling bench-serve reproduce reproduce-gpu chaos fuzz rolling hosts soak soak-clients compose-test clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -74,6 +74,13 @@ rolling: .venv/.dev ## every process restarted once under load
 
 hosts: .venv/.dev iproute2 ## workers on hosts of their own (network namespaces) whose link is cut; needs root
 	$(BIN)/python -m tests.chaos --hosts --requests 1000
+
+soak: .venv/.dev ## 30 minutes of mixed load at saturation: memory, files and keys must stay; into benchmarks/results
+	$(BIN)/python -m tests.soak
+
+soak-clients: .venv/.dev ## 10,000 idle connections and 200 slow readers; 10,000 streams whose clients vanish
+	$(BIN)/python -m tests.soak.connections
+	$(BIN)/python -m tests.soak.vanish
 
 bench-scaling: .venv/.dev ## more workers, the transport alone, a worker's death; into benchmarks/results
 	$(BIN)/python -m benchmarks.scaling

@@ -30,7 +30,7 @@ from vssm.config import Encoder
 from vssm.networks import Networks
 from vssm.noise import Counters, particle
 from vssm.particles import Particles
-from vssm.solve import Budget
+from vssm.solve import Budget, as_always
 from vssm.ssm import Bidirectional, Stack
 from vssm.state import State
 
@@ -188,7 +188,11 @@ class Pass:
             inputs["e"] = self._features(active, rows, done, steps)
         mean = any(part.window.output == "mean" for part in active)
         function = partial(compute, self.model, self.networks, self.kind, mean)
-        outputs = self.networks.run((self.kind, mean), function, inputs, steps, ("x", "e", "values", "mean", "weight"))
+        if as_always(self.model, self.kind.budget):
+            timed = ("x", "e", "values", "mean", "weight")
+            outputs = self.networks.run((self.kind, mean), function, inputs, steps, timed)
+        else:
+            outputs = function(inputs, steps)
         for key, whole in self.state.items():
             whole[:rows] = outputs.pop(f"state {key}")
         return _to_host(outputs)

@@ -12,9 +12,17 @@ from vssm_server import keyfile
 from vssm_server.keyring import SCOPES, Document, Key, KeysError, Scope, check_name, make
 from vssm_server.quotas import Quotas
 
-app = typer.Typer(
-    no_args_is_help=True, help="API keys: make, list and revoke them; running servers notice by themselves."
-)
+HELP = """API keys: make, list and revoke them; running servers notice by themselves.
+
+Examples:
+
+  vssm-server key create alice --file keys.json --scope generate --expires-days 90
+
+  vssm-server key list --file keys.json
+
+  vssm-server key revoke alice --file keys.json
+"""
+app = typer.Typer(no_args_is_help=True, help=HELP)
 out = Console(highlight=False, soft_wrap=True)
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
 

@@ -29,7 +29,8 @@ BLOCK_MS = 1500
 ALIVE_MS = 10_000
 SILENT_SECONDS = 2  # an API process without a heartbeat for this long is not counted any more
 GRACE_SECONDS = 2.0  # beyond the deadline: the worker decides it, at the commit
-CANCEL_MS = 120_000
+REVOKE_MS = 120_000  # beyond the deadline, for a request that may still be on its way to Redis
+CANCEL_MS = 2_000  # beyond the deadline, which ends a job that nobody has told to stop
 GRACE_MS = 60_000  # room for a session is kept this long beyond the deadline of who makes it
 
 log = logging.getLogger(__name__)
@@ -195,7 +196,7 @@ class Hub:
         """Until Redis is back. What became of the request then comes as its reply."""
         failure = Failure(request.id, "redis_unavailable", REDIS_AWAY, None, STATUS["redis_unavailable"])
         names = [keys.cancel(request.id), keys.replies(self.id)]
-        lasting_ms = request.timeout_ms + CANCEL_MS
+        lasting_ms = request.timeout_ms + REVOKE_MS
         until = time.monotonic() + request.timeout_ms / 1e3
         while time.monotonic() < until:
             try:
@@ -257,11 +258,11 @@ class Hub:
         self.waiters.pop(waiter.request.id, None)
         kept = waiter.request.idempotency is not None and not waiter.request.stream
         if not waiter.finished and not kept:
-            await asyncio.shield(self._cancel(waiter.request.id))
+            await asyncio.shield(self._cancel(waiter.request))
 
-    async def _cancel(self, job: str) -> None:
+    async def _cancel(self, request: Request) -> None:
         with contextlib.suppress(redis.RedisError, OSError):
-            await self._redis.set(keys.cancel(job), 1, px=CANCEL_MS)
+            await self._redis.set(keys.cancel(request.id), 1, px=request.timeout_ms + CANCEL_MS)
 
     async def listen(self) -> None:
         """Runs for ever: reads the reply stream, survives Redis' absence."""

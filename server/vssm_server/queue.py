@@ -195,7 +195,7 @@ class Queue:
         return Saved(decoded, version, state)
 
     def emit(self, chunks: Sequence[tuple[Job, Chunk]]) -> list[str]:
-        """Sends parts of streams: 'sent', or why not: 'gone', 'cancelled', 'orphan', 'stale', 'full'."""
+        """Sends parts of streams: 'sent', or why not: 'gone', 'cancelled', 'orphan', 'missing', 'stale', 'full'."""
         return self._each([(self._emit, self._emission(job, chunk)) for job, chunk in chunks])
 
     def _emission(self, job: Job, chunk: Chunk) -> Call:

@@ -117,7 +117,10 @@ class Settings(BaseSettings):
     max_url_bytes: int = Field(default=8192, ge=256, description="Longest URL of a request.")
     max_header_bytes: int = Field(default=16_384, ge=1024, description="Largest headers of a request, all together.")
     max_connections: int = Field(
-        default=16_384, ge=1, description="Open connections of an API process; the next is closed at once."
+        default=16_384,
+        ge=1,
+        description="Open connections of an API process, as far as it may open files (ulimit -n). The next takes the "
+        "place of idle ones, and is closed at once where there are none.",
     )
     header_seconds: float = Field(
         default=15.0, gt=0, le=DAY, description="Time for the head of a request, from its connection or first byte on."

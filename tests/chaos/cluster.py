@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -126,7 +126,13 @@ class Cluster:
 
 
 def local_cluster(
-    folder: Path, models: str, appendfsync: str, apis: int = 2, workers: int = 2, **worker_settings: str
+    folder: Path,
+    models: str,
+    appendfsync: str,
+    apis: int = 2,
+    workers: int = 2,
+    api_settings: Mapping[str, str] | None = None,
+    **worker_settings: str,
 ) -> Cluster:
     """All on this machine, Redis on a unix socket."""
     state = Settings.model_validate({"state_dir": folder / "redis", "appendfsync": appendfsync})
@@ -137,7 +143,7 @@ def local_cluster(
         _node(folder, "redis", valkey.command(state), {}),
         url,
         {
-            f"http://127.0.0.1:{port}": part(folder, f"api-{number}", url, {"PORT": str(port)})
+            f"http://127.0.0.1:{port}": part(folder, f"api-{number}", url, {"PORT": str(port), **(api_settings or {})})
             for number, port in enumerate(ports)
         },
         [part(folder, f"worker-{number}", url, {"MODELS": models} | worker_settings) for number in range(workers)],

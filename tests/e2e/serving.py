@@ -36,14 +36,14 @@ class Serve:
         until(self.ready)
         return self
 
-    def beside(self, **settings: object) -> "Serve":
-        """Another API process on the same Redis and workers, with settings of its own."""
+    def beside(self, module: str = "vssm_server", **settings: object) -> "Serve":
+        """Another API process on the same Redis and workers, with settings of its own; `module` is run as program."""
         chosen = {**self.settings, "redis_url": self.redis_url, "port": _free_port(), **settings}
         folder = self.folder / f"beside-{chosen['port']}"
         folder.mkdir()
         other = Serve(folder, **chosen)
         with open(folder / "log", "ab") as log:
-            other.process = other.launch("api", log)
+            other.process = other.launch("api", log, module)
         other.client.base_url = httpx.URL(f"http://127.0.0.1:{chosen['port']}")
         return other
 
@@ -52,11 +52,11 @@ class Serve:
         """Of its embedded Redis."""
         return f"unix://{self.folder}/state/redis.sock"
 
-    def launch(self, part: str, output: "int | IO[bytes]") -> "subprocess.Popen[bytes]":
+    def launch(self, part: str, output: "int | IO[bytes]", module: str = "vssm_server") -> "subprocess.Popen[bytes]":
         """Starts a part with these settings and no others."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith("VSSM_")}
         chosen = {f"VSSM_{name.upper()}": str(value) for name, value in self.settings.items()}
-        command = [sys.executable, "-m", "vssm_server", part]
+        command = [sys.executable, "-m", module, part]
         return subprocess.Popen(command, env=clean | chosen, stdout=output, stderr=output)
 
     def _address(self, mark: int) -> str:

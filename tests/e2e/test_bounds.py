@@ -5,6 +5,8 @@ import json
 import socket
 import ssl
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -221,9 +223,33 @@ def test_connections(bounded: Serve, connect: Connect) -> None:
         except ConnectionResetError:
             ended += 1
     assert ended >= 20
-    for link in links:
-        link.close()
     until(bounded.alive)
+
+
+def test_who_only_holds_connections_keeps_nobody_out(serve: Serve, beside: Callable[..., Serve]) -> None:
+    """Neither those who say nothing, nor those who stay after an answer; but requests under way are kept."""
+    api = beside(serve, max_connections=20, header_seconds=600, idle_seconds=600)
+    body = json.dumps({"model": "pixels", "length": 50_000, "stream": True}).encode()
+    with contextlib.ExitStack() as stack:
+
+        def link(data: bytes) -> socket.socket:
+            opened = stack.enter_context(socket.create_connection(("127.0.0.1", api.client.base_url.port or 0), 30))
+            opened.sendall(data)
+            return opened
+
+        stream = link(HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        assert stream.recv(100).startswith(b"HTTP/1.1 200")
+        for number in range(100):
+            link(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" if number % 2 else b"")
+            time.sleep(0.005)
+        assert httpx.get(f"{api.client.base_url}/livez").status_code == 200
+        assert b"event: done" in end(stream)[0]
+
+
+def test_as_many_connections_as_files_may_be_opened() -> None:
+    code = "from vssm_server.api.wire import allowed_connections as allowed; print(allowed(16_384), allowed(10))"
+    command = ["sh", "-c", 'ulimit -n 400 && exec "$0" -c "$1"', sys.executable, code]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["144", "10"]
 
 
 @pytest.mark.parametrize(("depth", "status"), [(3, 422), (50, 400), (100_000 // 2, 400)])

@@ -97,6 +97,22 @@ def test_drawing_by_keys(playground: Playground) -> None:
     assert "ink" in page.inner_text("[aria-live=polite].unseen")
 
 
+def test_fewer_passes_of_a_model_in_exact_mode(playground: Playground) -> None:
+    page = playground.open("?model=mnist-exact&seed=7&num_samples=2").page
+    exact = playground.pixels()
+    assert playground.fact("passes") == "28"
+    page.click("#more summary")
+    page.get_by_label("Passes at most").fill("4")
+    playground.generate()
+    assert json.loads(playground.bodies[-1])["max_passes"] == 4
+    assert playground.fact("passes") == "4, approximate"
+    assert playground.pixels() != exact
+    assert visit_again(playground).fact("passes") == "4, approximate"
+    playground.open("?model=mnist&seed=7&num_samples=2")
+    assert not page.get_by_label("Passes at most").is_visible()
+    assert "max_passes" not in json.loads(playground.bodies[-1])
+
+
 @pytest.mark.parametrize("model", ["mnist", "cifar10"])
 def test_completing_a_sample(playground: Playground, address: str, model: str) -> None:
     page = playground.open(f"?model={model}&seed=5&num_samples=3").page
@@ -257,7 +273,7 @@ def test_a_server_with_keys_is_asked_with_one(playground: Playground, tmp_path: 
     assert "An API key is needed" in page.inner_text("#key-why")
     page.fill("#key", "vssm_wrong")
     page.press("#key", "Enter")
-    page.wait_for_function("document.getElementById('key-why').textContent.includes('not known')")
+    page.wait_for_selector("#key-why:has-text('not known')")
     page.fill("#key", text)
     page.click("#key-form [type=submit]")
     page.wait_for_selector("[data-fact=position]")

@@ -58,7 +58,7 @@ def test_a_client_that_leaves_within_its_body_is_no_error(start: Callable[..., S
     url = serve.client.base_url
     for _ in range(3):
         with socket.create_connection((url.host, url.port)) as connection:
-            connection.sendall(b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            connection.sendall(b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
     assert serve.generate(model="pixels", length=1)
     assert "Traceback" not in (serve.folder / "log").read_text()
     assert serve.metric("vssm_failures_total") == 0

@@ -60,8 +60,9 @@ def test_one_trace_from_api_to_pass(collector: Collector, traced: Serve) -> None
     assert [span.attributes["steps"] for span in passes] == [16, 16, 8]
     assert {span.attributes["batch_rows"] for span in passes} == {2}
     assert (api.attributes["http.response.status_code"], api.attributes["model"]) == (200, "pixels")
-    for inner, outer in [(worker, api), *((one, worker) for one in passes)]:
-        assert outer.began <= inner.began <= inner.ended <= outer.ended
+    assert api.began <= worker.began  # it ends at any time after its reply
+    for one in passes:
+        assert worker.began <= one.began <= one.ended <= worker.ended
     assert not any(span.failed for span in (api, queue, worker, *passes))
 
 

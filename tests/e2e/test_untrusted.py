@@ -1,8 +1,10 @@
 """Somebody writes into Redis: what they change, swap or bring back is refused, and made-up messages are not heard."""
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from typing import Any
 
 import httpx
@@ -88,6 +90,40 @@ def test_an_older_state(serve: Serve, store: redis.Redis, beside: Callable[..., 
         again._version = known._version
         with pytest.raises(StateUntrustedError):
             again.resume(length=2)
+
+
+def test_every_mixture_of_older_and_newer_parts(serve: Serve, store: redis.Redis) -> None:
+    """Three parts of four versions: 63 of 64 mixtures are refused, whether or not the request streams."""
+    session = save(serve)
+    name, parts = keys.session(session), ("head", "state", "version")
+    kept = [store.hmget(name, parts)]
+    for _ in range(3):
+        assert resume(serve, session).status_code == 200
+        kept.append(store.hmget(name, parts))
+    for number, chosen in enumerate(product(range(4), repeat=3)):
+        mixture = [kept[version][place] for place, version in enumerate(chosen)]
+        store.hset(name, mapping=dict(zip(parts, mixture, strict=True)))
+        answer = resume(serve, session, stream=number % 2 == 1)
+        if chosen == (3, 3, 3):
+            assert answer.status_code == 200
+        else:
+            check_refused(answer)
+
+
+def test_every_damage(serve: Serve, store: redis.Redis) -> None:
+    """Bits that fell over, parts cut off or added, at random places."""
+    session = save(serve)
+    name, rng = keys.session(session), random.Random(5)
+    for number in range(100):
+        field = rng.choice(("head", "state"))
+        good = store.hget(name, field)
+        assert isinstance(good, bytes)
+        place = rng.randrange(len(good))
+        flipped = good[:place] + bytes([good[place] ^ 1 << rng.randrange(8)]) + good[place + 1 :]
+        store.hset(name, field, rng.choice([flipped, good[:place], good + good[place:]]))
+        check_refused(resume(serve, session, stream=number % 2 == 1))
+        store.hset(name, field, good)
+    assert resume(serve, session).status_code == 200
 
 
 def test_a_deleted_session_that_comes_back(serve: Serve, store: redis.Redis) -> None:

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 import redis
 from redis.exceptions import OutOfMemoryError
 from vssm_server import keys
 from vssm_server.connect import entries, script
-from vssm_server.messages import Done, Failure, Request, SessionHead, decode_reply, decode_request, encode
+from vssm_server.messages import Array, Chunk, Done, Failure, Request, SessionHead, decode_reply, decode_request, encode
 from vssm_server.queue import Commit, End, Job, Queue, Saved, digest_of
 from vssm_server.seal import JOB, Seal, answer_of, reply_to
 
@@ -160,6 +161,18 @@ def test_a_failed_stream_gives_its_lease_back(client: redis.Redis) -> None:
     load(queue, streaming)
     queue.fail(streaming, Failure("gen_1", "generation_failed", "m", None, 500))
     assert isinstance(load(queue, other), Saved)
+
+
+def test_a_stream_whose_session_expires_meanwhile_says_so(client: redis.Redis) -> None:
+    queue = new_session(client)
+    add(client, id="gen_1", stream=True)
+    [streaming] = queue.take(0, 1)
+    load(queue, streaming)
+    chunk = Chunk("gen_1", 1, Array.pack(np.zeros((1, 1, 1))))
+    client.set(keys.alive(streaming.request.reply_to), 1)
+    assert queue.emit([(streaming, chunk)]) == ["sent"]
+    client.delete(keys.session("sess_x"))
+    assert queue.emit([(streaming, chunk)]) == ["missing"]
 
 
 def test_nothing_is_committed_after_the_deadline(client: redis.Redis) -> None:

@@ -5,12 +5,13 @@ import stat
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vssm_server.seal import Seal, SealError, SigningKeyError, head_of, seal_of, version_of
 from vssm_server.settings import Settings
-from vssm_server.versions import Versions
+from vssm_server.versions import WAYS, Versions
 
 SEAL = Seal(b"a key")
 SEALED = SEAL.close(head_of("sess_a", 3), b"payload")
@@ -71,10 +72,29 @@ def test_a_key_that_is_too_short_or_unreadable_is_refused(tmp_path: Path) -> Non
         seal_of(Settings(signing_key_file=tmp_path / "key"))
 
 
-def test_versions_only_rise_and_are_bounded() -> None:
-    versions = Versions(most=2)
+def test_versions_only_rise() -> None:
+    versions = Versions()
     assert [versions.see("a", version) for version in (1, 3, 3, 2, 4)] == [True, True, True, False, True]
     versions.delete("b")
     assert not versions.see("b", 10**9)
-    versions.see("c", 1)  # "a" was not seen for longest
-    assert versions.see("a", 1)
+    assert versions.see("c", 1)
+
+
+def test_those_not_seen_for_longest_are_forgotten() -> None:
+    versions = Versions(most=1)  # one row
+    for session in range(WAYS):
+        versions.see(f"{session}", 2)
+    versions.see("0", 3)
+    versions.see("new", 1)  # in the place of 1, not of 0
+    assert not versions.see("0", 2)
+    assert not versions.see("2", 1)
+    assert versions.see("1", 1)
+
+
+def test_the_last_sessions_are_remembered_in_memory_that_does_not_grow() -> None:
+    versions, ids = Versions(20_000), [f"sess_{number:032x}" for number in range(30_000)]
+    before = psutil.Process().memory_info().rss
+    for session in ids:
+        versions.see(session, 2)
+    assert psutil.Process().memory_info().rss - before < 2**20
+    assert sum(versions.see(session, 1) for session in ids[-20_000:]) <= 3

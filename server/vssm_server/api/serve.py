@@ -14,7 +14,7 @@ from vssm_server import tracing
 from vssm_server.api.access import Access
 from vssm_server.api.app import create_app
 from vssm_server.api.state import Api
-from vssm_server.api.wire import allow_connections, protocol
+from vssm_server.api.wire import protocol
 from vssm_server.exposure import who_is_served
 from vssm_server.settings import Settings
 
@@ -74,7 +74,6 @@ def run_api(settings: Settings, listening: socket.socket) -> None:
         ssl_certfile=settings.tls_certificate_file,
         ssl_keyfile=settings.tls_key_file,
     )
-    allow_connections(settings)
     log.info(who_is_served(settings))
     server = Server(config, app.state.api)
     with contextlib.suppress(KeyboardInterrupt):

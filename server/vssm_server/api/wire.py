@@ -4,7 +4,9 @@ head      request line and headers: at most `max_url_bytes` and `max_header_byte
 body      within `body_seconds`; its size is `body.BodyLimit`'s affair
 answer    who reads less than LEAST_BYTES_PER_SECOND for `read_seconds`, while more waits, is cut off
 ahead     requests that are sent before the answer to the first: MOST_AHEAD of them
-idle      between requests, `idle_seconds`; beyond `max_connections` a new connection is closed at once
+idle      between requests, `idle_seconds`
+all       at most `max_connections`, and as many as this process may have open files for: one more takes the place of
+          some on which nothing is under way, those that would end soonest; who only holds connections keeps nobody out
 """
 
 import asyncio
@@ -30,23 +32,27 @@ log = logging.getLogger("vssm_server.access")
 
 def protocol(settings: Settings) -> type[asyncio.Protocol]:
     """The class that uvicorn makes for each connection."""
-    return cast("type[asyncio.Protocol]", type("Connection", (Bounded,), {"bounds": settings}))
+    most = allowed_connections(settings.max_connections)
+    if most < settings.max_connections:
+        log.warning("%d connections at most, as more files may not be opened (ulimit -n)", most)
+    return cast("type[asyncio.Protocol]", type("Connection", (Bounded,), {"bounds": settings, "most": most}))
 
 
-def allow_connections(settings: Settings) -> None:
-    """Raises this process' limit of open files as far as it needs and may."""
+def allowed_connections(wanted: int) -> int:
+    """Raises this process' limit of open files as far as that many connections need, and it may; how many it allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = settings.max_connections + SPARE_FILES
-    if soft < wanted:
-        resource.setrlimit(
-            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
-        )
+    files = wanted + SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < files:
+        soft = files if hard == resource.RLIM_INFINITY else min(files, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == resource.RLIM_INFINITY else min(wanted, max(1, soft - SPARE_FILES))
 
 
 class Bounded(HttpToolsProtocol):
     """One connection."""
 
     bounds: Settings
+    most: int  # connections of this process
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -62,10 +68,24 @@ class Bounded(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A new connection: its first request is waited for as any other head."""
         super().connection_made(transport)
-        if len(self.connections) > self.bounds.max_connections:
+        if len(self.connections) > self.most and not self._make_room():
             transport.abort()
             return
         self._wait(self.bounds.header_seconds)
+
+    def _make_room(self) -> bool:
+        """Ends a sixteenth of all connections at once, as looking at all of them for each new one would take long."""
+        others = cast("set[Bounded]", self.connections)
+        idle = sorted((end, id(other), other) for other in others if (end := other.ends()) is not None)
+        for _, _, other in idle[: max(1, self.most // 16)]:
+            self.connections.discard(other)  # it is lost a moment later only
+            other.transport.abort()
+        return bool(idle)
+
+    def ends(self) -> float | None:
+        """When the event loop's clock ends it; None while a request is under way."""
+        timer = self._waiting or self.timeout_keep_alive_task
+        return None if timer is None else timer.when()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a head are counted as they come, before anything is made of them."""

@@ -39,7 +39,7 @@ local function leave(jobs, owner, backlog, backlogged, active, streams)
   fill(jobs, owner, backlog, backlogged, active, inside)
 end
 
-local function forget(ends, bytes, session)
+local function drop(ends, bytes, session)
   local size = redis.call('HGET', bytes, session)
   if not size then return end
   redis.call('HINCRBY', bytes, 'total', -size)
@@ -47,20 +47,34 @@ local function forget(ends, bytes, session)
   redis.call('ZREM', ends, session)
 end
 
+-- Both last as long as the last session.
+local function lasting(ends, bytes)
+  local last = redis.call('ZREVRANGE', ends, 0, 0, 'WITHSCORES')[2]
+  if last then
+    redis.call('PEXPIREAT', ends, last)
+    redis.call('PEXPIREAT', bytes, last)
+  else
+    redis.call('DEL', bytes)
+  end
+end
+
+local function forget(ends, bytes, session)
+  drop(ends, bytes, session)
+  lasting(ends, bytes)
+end
+
 local function keep(ends, bytes, session, size, until_ms)
-  forget(ends, bytes, session)
+  drop(ends, bytes, session)
   redis.call('ZADD', ends, until_ms, session)
   redis.call('HSET', bytes, session, size)
   redis.call('HINCRBY', bytes, 'total', size)
-  local last = redis.call('ZREVRANGE', ends, 0, 0, 'WITHSCORES')[2]
-  redis.call('PEXPIREAT', ends, last)
-  redis.call('PEXPIREAT', bytes, last)
+  lasting(ends, bytes)
 end
 
 -- Whether one session more may be stored: nil, or the quota that says no, its limit, and ms until the next session ends.
 local function no_room(ends, bytes, size, most_sessions, most_bytes, now)
   for _, session in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', now, 'LIMIT', 0, 1000)) do
-    forget(ends, bytes, session)
+    drop(ends, bytes, session)
   end
   local name, limit
   if most_sessions > 0 and redis.call('ZCARD', ends) + 1 > most_sessions then

@@ -9,6 +9,7 @@ export function show(answer, sequence, seed, took, firstChunk) {
   const facts = [
     ["Position", place(answer.position, model), "position"],
     ["State", `${count(model.state_bytes * numSamples)} bytes`, "state"],
+    ...(answer.passes ? [["Passes", passes(answer.passes), "passes"]] : []),
     ["Generated in", ms(generate_ms), "generate"],
     ["Server", ms(total_ms), "total"],
     ["Queued", ms(queue_ms), "queue"],
@@ -20,6 +21,9 @@ export function show(answer, sequence, seed, took, firstChunk) {
     el("div", {}, el("dt", {}, name), el("dd", { "data-fact": key }, value))));
   say(`${plural(sequence.numSamples, "sample")}, ${plural(answer.usage.generated_steps, "step")} in ${ms(total_ms)}.`);
 }
+
+/** Of a model in exact mode: their mean, and whether the values are what more of them would have made. */
+const passes = ({ mean, approximate }) => `${Number(mean.toFixed(1))}${approximate ? ", approximate" : ""}`;
 
 /** A sentence for eyes and screen readers. */
 export const say = (text) => {

@@ -10,7 +10,7 @@ export class FormError extends Error {
   }
 }
 
-const NUMBERS = ["num_samples", "length", "temperature", "num_particles"];
+const NUMBERS = ["num_samples", "length", "temperature", "num_particles", "max_passes"];
 const LIST = ["start"]; // radio buttons
 
 /** By name; `elements.length` would be the number of elements. */
@@ -30,6 +30,7 @@ export function request(model) {
 export function continuation(model) {
   const fields = { temperature: real("temperature") };
   if (field("length").value.trim()) fields.length = whole("length");
+  if (model.steps_a_pass && field("max_passes").value.trim()) fields.max_passes = whole("max_passes");
   if (model.image && field("output").value === "mean") fields.output = "mean";
   return fields;
 }
@@ -51,12 +52,13 @@ export function drawSeed() {
 export function fit(model, unit, defaults) {
   byId("unit").textContent = unit;
   byId("particles-field").hidden = !(model.max_particles > 1);
+  byId("passes-field").hidden = !model.steps_a_pass;
   byId("output-field").hidden = !model.image;
-  byId("more").hidden = !(model.max_particles > 1) && !model.image;
+  byId("more").hidden = !(model.max_particles > 1) && !model.steps_a_pass && !model.image;
   field("num_particles").max = model.max_particles;
   byId("temperature").max = model.max_temperature;
   byId("warmth").max = Math.min(2, model.max_temperature);
-  set({ length: "", num_particles: 1, temperature: 1, output: "sample", ...defaults });
+  set({ length: "", num_particles: 1, max_passes: "", temperature: 1, output: "sample", ...defaults });
   for (const radio of field("start")) radio.disabled = radio.value === "prefix" && model.takes_prefix === "none";
 }
 
