@@ -6,6 +6,7 @@ from hashlib import blake2b
 import msgspec
 import numpy as np
 import redis
+import torch
 from vssm_server import keys
 from vssm_server.api import once, resources
 from vssm_server.api.plan import Plan, make_plan
@@ -54,6 +55,7 @@ ODD_ARRAYS = (
 
 def targets() -> list[Target]:
     """All of them; corpora come from models as small as those of the tests."""
+    torch.set_num_threads(1)
     models = {kind: build(kind) for kind in KINDS}
     infos = {kind: msgspec.convert({**model.info(), "name": kind}, ModelInfo) for kind, model in models.items()}
     states = [state.to_bytes() for model in models.values() for state in _states(model)]
