@@ -126,7 +126,7 @@ def _exact(recipe: Recipe, like: Recipe) -> Recipe:
     """One without latents whose decoder reads earlier values as that of `like`, of the width that fits best."""
     past = _model(like).past
     assert past is not None
-    changes = {"levels": [], "encoder": None, "past": past.model_dump()}
+    changes: dict[str, Any] = {"levels": [], "encoder": None, "past": past.model_dump()}
 
     def of(width: int) -> Recipe:
         return _with_model(recipe, **changes, decoder={"width": width, "state": width // 2})
