@@ -363,7 +363,7 @@ def test_fewer_passes_of_text(serve: Serve, client: openai.OpenAI) -> None:
     same = {"num_samples": 2, "length": 64, "max_passes": 4}
     of_generate = [serve.generate(model="exact-text", prefix=p, seed=s, **same) for p, s in (("ab", 3), (None, 4))]
     assert [choice.text for choice in few.choices] == [o["text"] for one in of_generate for o in one["outputs"]]
-    usage = {"stream": True, "stream_options": {"include_usage": True}}
+    usage: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
     *_, last = client.completions.create(**body, **usage, extra_body={"max_passes": 4})
     assert last.to_dict()["passes"] == few.to_dict()["passes"]
 
