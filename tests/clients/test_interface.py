@@ -65,7 +65,9 @@ def test_everything_public_is_documented_and_typed_without_any() -> None:
 def test_fields_and_options_are_documented_and_typed_without_any(kind: type) -> None:
     """What the signatures are made of."""
     assert (kind.__doc__ or "").strip()
-    kinds = {name: str(annotation) for base in kind.__mro__ for name, annotation in inspect.get_annotations(base).items()}
+    kinds = {
+        name: str(annotation) for base in kind.__mro__ for name, annotation in inspect.get_annotations(base).items()
+    }
     fields = {name: said for name, said in kinds.items() if not name.startswith(("_", "model_"))}
     assert fields
     assert not [name for name, said in fields.items() if "Any" in said]
