@@ -8,8 +8,8 @@ service    two servers side by side, one that logs every request (`info`) and on
            turns by the same clients: processor time of API and worker for a request, and requests per second, of all
            rounds together, as the system counts processor time in hundredths of a second
 
-Without traces, as they are off unless an endpoint is set. The parts are medians over the rounds. The id and the metrics are in both
-servers: they cannot be switched off, so only the parts tell what they take.
+Without traces, as they are off unless an endpoint is set. The parts are medians over the rounds. The id and the metrics
+are in both servers: they cannot be switched off, so only the parts tell what they take.
 """
 
 from __future__ import annotations
@@ -28,12 +28,6 @@ from pathlib import Path
 
 import psutil
 from starlette.types import Message, Receive, Scope, Send
-
-from benchmarks.load import Job as Asked
-from benchmarks.load import Load
-from benchmarks.machine import machine
-from benchmarks.scaling import until_workers
-from tests.chaos.cluster import Cluster, local_cluster
 from vssm_server import counters, logs, request_id
 from vssm_server.api.access import Access
 from vssm_server.journal import Journal
@@ -41,6 +35,12 @@ from vssm_server.messages import Done, Request
 from vssm_server.queue import Job
 from vssm_server.settings import Settings
 from vssm_server.tally import Tally
+
+from benchmarks.load import Job as Asked
+from benchmarks.load import Load
+from benchmarks.machine import machine
+from benchmarks.scaling import until_workers
+from tests.chaos.cluster import Cluster, local_cluster
 
 LEVELS = ("info", "warning")
 BODY = json.dumps({"model": "mnist", "seed": 7})

@@ -82,5 +82,5 @@ def test_levels_of_pixels() -> None:
 
 @pytest.mark.parametrize("value", [256, -1, 0.5])
 def test_other_than_levels_of_pixels(value: float) -> None:
-    with pytest.raises(Problem, match=rf"prefix\[0\]\[1\] is {float(value)}; allowed are integers from 0 to 255"):
+    with pytest.raises(Problem, match=rf"prefix\[0\]\[1\] is {value:g}; allowed are integers from 0 to 255"):
         parse_prefix([[0, value, 7]], info(3, PIXELS), 9)
