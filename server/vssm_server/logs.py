@@ -30,6 +30,7 @@ def start_logging(settings: Settings, part: str) -> None:
     handler.setFormatter(_json(part) if _as_json else Text(TEXT))
     handler.addFilter(_name)
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
+    logging.captureWarnings(True)
 
 
 def note(logger: logging.Logger, message: str, fields: dict[str, object]) -> None:

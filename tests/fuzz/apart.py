@@ -1,5 +1,6 @@
 """All decoders in a process of their own, so that one that dies of an input, or hangs, is seen and its input known."""
 
+import gc
 import json
 import logging
 import mmap
@@ -13,9 +14,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from tests.fuzz import files, stored, wire
 from tests.fuzz.decoders import Outcome, Target, fuzz, input_of, report
 
 HUNG_SECONDS = 60.0  # without a further input
@@ -23,7 +21,9 @@ _PLACE = struct.Struct("<iq")  # number of the target, number of the input
 
 
 def targets(folder: Path) -> list[Target]:
-    """Every decoder there is."""
+    """Every decoder there is; imported here, as they need torch, and who only watches does not."""
+    from tests.fuzz import files, stored, wire
+
     return [*stored.targets(), *files.targets(folder), *wire.targets()]
 
 
@@ -31,7 +31,6 @@ def quiet() -> None:
     """What is refused a hundred thousand times is not logged so often."""
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
 
 
 def fuzz_apart(inputs: int, seed: int, failures: Path, make: Callable[[Path], list[Target]] = targets) -> list[Outcome]:
@@ -56,6 +55,8 @@ def fuzz_apart(inputs: int, seed: int, failures: Path, make: Callable[[Path], li
 def _work(inputs: int, seed: int, failures: Path, make: Callable[[Path], list[Target]], folder: Path) -> None:
     quiet()
     chosen = make(folder)
+    gc.collect()
+    gc.freeze()  # what is there now is not looked through again by whoever measures memory
     whole = sum(target.share for target in chosen)
     with open(folder / "place", "r+b") as file, mmap.mmap(file.fileno(), _PLACE.size) as place:
         for index, target in enumerate(chosen):

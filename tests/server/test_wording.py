@@ -23,7 +23,8 @@ def test_rules_are_said_alike(theirs: str, ours: str) -> None:
 
 
 def test_kinds_are_those_of_json() -> None:
-    assert [kind_of(value) for value in ("a", [], {}, None)] == ["a string", "a list", "an object", "null"]
+    values: tuple[object, ...] = ("a", [], {}, None)
+    assert [kind_of(value) for value in values] == ["a string", "a list", "an object", "null"]
 
 
 def test_help_says_the_defaults() -> None:
