@@ -43,7 +43,8 @@ def levels(shape: Shape) -> Choose:
     K, C, top = shape.components, shape.channels, shape.levels - 1
 
     def choose(params: Tensor, u: Tensor) -> Tensor:
-        rows, values = params[..., 0].double(), []
+        rows = params[..., 0].double()
+        values: list[Tensor] = []
         shares, links = torch.softmax(rows[..., :K], dim=-1), rows[..., K * (1 + 2 * C) :]
         for c in range(C):
             mean = rows[..., K + c * K : K + (c + 1) * K]
@@ -57,7 +58,10 @@ def levels(shape: Shape) -> Choose:
                 end = torch.sigmoid((scaled(level + 0.5, shape.levels)[..., None] - mean) / scale)
                 return torch.where((level < 0)[..., None], 0.0, torch.where((level >= top)[..., None], 1.0, end))
 
-            level = _bisected(lambda at, shares=shares, below=below: (shares * below(at)).sum(-1), u[..., c], top)
+            def total(level: Tensor, shares: Tensor = shares, below: Callable[[Tensor], Tensor] = below) -> Tensor:
+                return (shares * below(level)).sum(-1)
+
+            level = _bisected(total, u[..., c], top)
             values.append(level)
             inside = shares * (below(level) - below(level - 1.0)).clamp(min=1e-300)
             shares = inside / inside.sum(-1, keepdim=True)
@@ -94,7 +98,8 @@ def coupled(model: VSSM, name: str) -> Iterator[None]:
     else:
         choose = by_index if name.endswith("number") else likeliest_first
     own = observation.choose, observation.draw_noise
-    observation.choose, observation.draw_noise = choose, _uniform(observation.size)  # type: ignore[method-assign]
+    observation.choose = choose  # type: ignore[assignment,method-assign]
+    observation.draw_noise = _uniform(observation.size)  # type: ignore[assignment,method-assign]
     try:
         yield
     finally:

@@ -1,5 +1,5 @@
-"""Which models are compared: for every task two VSSMs, the Transformer and the Mamba, by single values also a VSSM in exact
-mode; and what is left out or added.
+"""Which models are compared: for every task two VSSMs, the Transformer and the Mamba, by single values also a VSSM in
+exact mode; and what is left out or added.
 
 A recipe of a task describes its autoregressive VSSM. The others have as many parameters (within 5 %), see the same
 examples in the same batches, and share its schedule. A learning rate is a family's own.
@@ -126,7 +126,7 @@ def _exact(recipe: Recipe, like: Recipe) -> Recipe:
     """One without latents whose decoder reads earlier values as that of `like`, of the width that fits best."""
     past = _model(like).past
     assert past is not None
-    changes = {"levels": [], "encoder": None, "past": past.model_dump()}
+    changes: dict[str, Any] = {"levels": [], "encoder": None, "past": past.model_dump()}
 
     def of(width: int) -> Recipe:
         return _with_model(recipe, **changes, decoder={"width": width, "state": width // 2})

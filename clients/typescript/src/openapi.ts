@@ -304,6 +304,8 @@ export interface components {
             /** Choices */
             choices: components["schemas"]["Choice"][];
             usage: components["schemas"]["CompletionUsage"] | null;
+            /** @description Beyond OpenAI's, and only of models in exact mode. In a stream it comes with the usage. */
+            passes?: components["schemas"]["PassesResponse"] | null;
         };
         /**
          * CompletionUsage
@@ -470,6 +472,8 @@ export interface components {
             /** Data */
             data: components["schemas"]["Image"][];
             usage: components["schemas"]["ImageUsage"];
+            /** @description Beyond OpenAI's, and only of models in exact mode. */
+            passes?: components["schemas"]["PassesResponse"] | null;
         };
         /**
          * Model
@@ -1170,6 +1174,11 @@ export interface operations {
                      */
                     temperature?: number | null;
                     /**
+                     * Max Passes
+                     * @description Beyond OpenAI's. For models in exact mode (those with steps_a_pass): stop after so many passes. Where they are too few for exact samples the values are an approximation, and the answer's passes say so.
+                     */
+                    max_passes?: number | null;
+                    /**
                      * Stop
                      * @description Up to 4 strings; a completion ends before the one that is complete first.
                      */
@@ -1422,6 +1431,11 @@ export interface operations {
                      * @description Beyond OpenAI's: 1 if absent; 0: most likely values.
                      */
                     temperature?: number | null;
+                    /**
+                     * Max Passes
+                     * @description Beyond OpenAI's. For models in exact mode (those with steps_a_pass): stop after so many passes. Where they are too few for exact samples the values are an approximation, and the answer's passes say so.
+                     */
+                    max_passes?: number | null;
                     /**
                      * User
                      * @description Accepted, and not used.
