@@ -3,7 +3,8 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --quiet --disable-pip-version-check
+PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check
+SHOWN := $(if $(CI),--quiet)# a person sees what is downloaded, and how far
 PACKAGES := pyproject.toml server/pyproject.toml clients/python/pyproject.toml
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
 TS := clients/typescript
@@ -133,13 +134,14 @@ clean: ## remove the environment and caches
 	  || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	@$(PYTHON) -m venv .venv \
 	  || { rm -rf .venv; echo "This Python has no venv; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	@$(PIP) install --upgrade pip
+	@$(PIP) --quiet install --upgrade pip
 
 .venv/.runtime: .venv/bin/python $(PACKAGES)
-	@echo "Installing into .venv (once; PyTorch is the large part) ..."
-	@$(PIP) install -e . -e 'server[worker,tracing]' -e 'clients/python[cli,numpy]'
+	@echo "Installing into .venv, once: some minutes, most of them for PyTorch. Where there is no GPU, its CPU build"
+	@echo "is a fifth of the size: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make $(MAKECMDGOALS)"
+	@$(PIP) $(SHOWN) install -e . -e 'server[worker,tracing]' -e 'clients/python[cli,numpy]'
 	@touch $@
 
 .venv/.dev: .venv/.runtime
-	@$(PIP) install -e '.[dev]'
+	@$(PIP) $(SHOWN) install -e '.[dev]'
 	@touch $@

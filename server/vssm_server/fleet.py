@@ -12,7 +12,7 @@ from redis.exceptions import OutOfMemoryError
 
 from vssm_server import keys
 from vssm_server.connect import whole_number
-from vssm_server.errors import REDIS_AWAY, STORAGE_FULL, Problem
+from vssm_server.errors import NO_WORKER, REDIS_AWAY, STORAGE_FULL, Problem
 from vssm_server.hub import Hub
 from vssm_server.messages import Heartbeat, ModelInfo, decode_heartbeat
 from vssm_server.seal import Seal, SealError, beat_of
@@ -126,7 +126,7 @@ class Fleet:
         if self.storage_full:
             raise Problem("storage_full", STORAGE_FULL)
         if not self.workers:
-            raise Problem("no_worker", "No worker is running. Try again after Retry-After seconds.")
+            raise Problem("no_worker", NO_WORKER)
 
     @property
     def models(self) -> dict[str, ModelInfo]:

@@ -168,7 +168,7 @@ class Hub:
             if answer != b"accepted":
                 self.waiters.pop(request.id, None)
         if answer == b"full":
-            message = f"{self._limit} requests are waiting. Try again after Retry-After seconds."
+            message = f"{self._limit} requests are waiting. Try again after the seconds in Retry-After."
             raise Problem("queue_full", message, retry_after=self._drain_seconds(self._limit))
         return waiter if answer == b"accepted" else None
 

@@ -114,7 +114,7 @@ class Sessions:
                 return None
             if answer != "moved":
                 return await self.get(made, owner), answer == "again"
-        message = f"The session {session_id!r} is advanced all the time. Try again after Retry-After seconds."
+        message = f"The session {session_id!r} is advanced all the time. Try again after the seconds in Retry-After."
         raise Problem("session_conflict", message, "session_id")
 
     async def _copy(

@@ -123,10 +123,15 @@ class Settings(BaseSettings):
         "place of idle ones, and is closed at once where there are none.",
     )
     header_seconds: float = Field(
-        default=15.0, gt=0, le=DAY, description="Time for the head of a request, from its connection or first byte on."
+        default=15.0, gt=0, le=DAY, description="Time for the head of a request, from its first byte on."
     )
     body_seconds: float = Field(default=60.0, gt=0, le=DAY, description="Time for the body of a request.")
-    idle_seconds: int = Field(default=5, ge=1, le=DAY, description="A connection without a request is kept this long.")
+    idle_seconds: int = Field(
+        default=60,
+        ge=1,
+        le=DAY,
+        description="A connection on which nothing is sent is kept this long, as others can always take its place.",
+    )
     read_seconds: float = Field(
         default=30.0,
         gt=0,

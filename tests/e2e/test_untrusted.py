@@ -59,7 +59,7 @@ def test_a_time_that_is_made_up(serve: Serve, store: redis.Redis) -> None:
     """When a session was made is not signed, as nothing depends on it."""
     session = save(serve)
     for created, status in ((b"9" * 15, 200), (b"9" * 400, 409), (b"soon", 409)):
-        store.hset(keys.session(session), "created", created)  # type: ignore[arg-type]
+        store.hset(keys.session(session), "created", created)
         assert serve.client.get(f"/sessions/{session}").status_code == status
     store.delete(keys.session(session))
 
@@ -101,8 +101,10 @@ def test_every_mixture_of_older_and_newer_parts(serve: Serve, store: redis.Redis
         assert resume(serve, session).status_code == 200
         kept.append(store.hmget(name, parts))
     for number, chosen in enumerate(product(range(4), repeat=3)):
-        mixture = [kept[version][place] for place, version in enumerate(chosen)]
-        store.hset(name, mapping=dict(zip(parts, mixture, strict=True)))
+        for place, version in enumerate(chosen):
+            value = kept[version][place]
+            assert isinstance(value, bytes)
+            store.hset(name, parts[place], value)
         answer = resume(serve, session, stream=number % 2 == 1)
         if chosen == (3, 3, 3):
             assert answer.status_code == 200
@@ -189,17 +191,19 @@ def test_what_is_not_signed_may_be_anything(serve: Serve, store: redis.Redis) ->
         store.zadd(names, {b"\xff\xfe": 2**40})
     totals: dict[bytes, bytes] = {b"\xff": b"x", b"vssm_request_seconds": b"1", b"vssm_requests": b"-" * 99}
     for total, amount in totals.items():
-        store.hset(keys.TOTALS, total, amount)  # type: ignore[arg-type]
+        store.hset(keys.TOTALS, total, amount)
     pids = {child.pid for child in serve.children()}
-    time.sleep(1.5)  # heartbeats are read twice a second
-    assert serve.client.get("/metrics").status_code == 200
-    assert serve.client.get("/readyz").status_code == 200
+    try:
+        time.sleep(1.5)  # heartbeats are read twice a second
+        assert serve.client.get("/metrics").status_code == 200
+        assert serve.client.get("/readyz").status_code == 200
+    finally:
+        store.delete(keys.BACKLOGGED)
+        store.hdel(keys.TOTALS, *totals)  # type: ignore[arg-type]
+        for names in (keys.WORKERS, keys.APIS):
+            store.zrem(names, b"\xff\xfe")
     assert serve.generate(model="pixels", length=3)["position"] == 3
     assert {child.pid for child in serve.children()} == pids
-    store.delete(keys.BACKLOGGED)
-    store.hdel(keys.TOTALS, *totals)  # type: ignore[arg-type]
-    for names in (keys.WORKERS, keys.APIS):
-        store.zrem(names, b"\xff\xfe")
 
 
 def test_heartbeats_that_are_made_up_bring_no_model(serve: Serve, store: redis.Redis) -> None:

@@ -1,5 +1,6 @@
 """All decoders in a process of their own, so that one that dies of an input, or hangs, is seen and its input known."""
 
+import gc
 import json
 import logging
 import mmap
@@ -13,17 +14,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
+import psutil
 
-from tests.fuzz import files, stored, wire
 from tests.fuzz.decoders import Outcome, Target, fuzz, input_of, report
 
-HUNG_SECONDS = 60.0  # without a further input
+HUNG_SECONDS = 60.0  # of the processor, or ten times as long by the clock, without a further input
 _PLACE = struct.Struct("<iq")  # number of the target, number of the input
 
 
 def targets(folder: Path) -> list[Target]:
-    """Every decoder there is."""
+    """Every decoder there is; imported here, as they need torch, and who only watches does not."""
+    from tests.fuzz import files, stored, wire
+
     return [*stored.targets(), *files.targets(folder), *wire.targets()]
 
 
@@ -31,7 +33,6 @@ def quiet() -> None:
     """What is refused a hundred thousand times is not logged so often."""
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
 
 
 def fuzz_apart(inputs: int, seed: int, failures: Path, make: Callable[[Path], list[Target]] = targets) -> list[Outcome]:
@@ -56,6 +57,8 @@ def fuzz_apart(inputs: int, seed: int, failures: Path, make: Callable[[Path], li
 def _work(inputs: int, seed: int, failures: Path, make: Callable[[Path], list[Target]], folder: Path) -> None:
     quiet()
     chosen = make(folder)
+    gc.collect()
+    gc.freeze()  # what is there now is not looked through again by whoever measures memory
     whole = sum(target.share for target in chosen)
     with open(folder / "place", "r+b") as file, mmap.mmap(file.fileno(), _PLACE.size) as place:
         for index, target in enumerate(chosen):
@@ -71,16 +74,25 @@ def _work(inputs: int, seed: int, failures: Path, make: Callable[[Path], list[Ta
 
 def _watch(process: Any, box: Path) -> bool:
     """Until it ends; killed, and True, when it goes on no more."""
-    seen, since = b"", time.monotonic()
+    seen, since, used = b"", 0.0, 0.0
     while process.is_alive():
         process.join(0.5)
         if (now := box.read_bytes()) != seen:
-            seen, since = now, time.monotonic()
-        elif time.monotonic() - since > HUNG_SECONDS:
+            seen, since, used = now, time.monotonic(), _used(process.pid)
+        elif _used(process.pid) - used > HUNG_SECONDS or time.monotonic() - since > 10 * HUNG_SECONDS:
             process.kill()
             process.join()
             return True
     return False
+
+
+def _used(pid: int) -> float:
+    """Seconds of the processor that a process has taken; 0 when it has ended."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)
 
 
 def _died(made: list[Target], seed: int, failures: Path, place: tuple[int, int], what: str) -> Outcome:

@@ -31,7 +31,9 @@ Change = Callable[[random.Random, bytearray, Sequence[bytes]], None]
 
 
 def mutate(corpus: Sequence[bytes], seed: int, number: int) -> bytes:
-    """The input of that number: one of the corpus after one change or a few."""
+    """The input of that number: those of the corpus first, then one of them after one change or a few."""
+    if number < len(corpus):
+        return corpus[number]
     rng = random.Random(seed * 1_000_003 + number)
     data = bytearray(rng.choice(corpus))
     for _ in range(_count(rng)):

@@ -33,16 +33,13 @@ class Plan:
 
 
 def run(plan: Plan) -> dict[str, Any]:
-    """Every part, and the report."""
-    began = time.monotonic()
+    """Every part by its name, with what it has done and its failures."""
     parts: dict[str, Callable[[Plan], dict[str, Any]]] = {
         "operations": lambda plan: with_server(fuzz_operations, plan, {}),
         "decoders": fuzz_decoders,
         "sockets": lambda plan: with_server(fuzz_sockets, plan, sockets.BOUNDS),
     }
-    reports = {name: work(plan) for name, work in parts.items() if name in plan.parts}
-    passed = not any(report["failures"] for report in reports.values())
-    return {"passed": passed, "seed": plan.seed, "seconds": round(time.monotonic() - began), **reports}
+    return {name: {"seed": plan.seed, **work(plan)} for name, work in parts.items() if name in plan.parts}
 
 
 def with_server(

@@ -6,6 +6,7 @@ from hashlib import blake2b
 import msgspec
 import numpy as np
 import redis
+import torch
 from vssm_server import keys
 from vssm_server.api import once, resources
 from vssm_server.api.plan import Plan, make_plan
@@ -44,10 +45,17 @@ KINDS = ("image", "text", "series", "exact")
 SESSION = "sess_" + "5" * 32
 TICKET = once.Ticket(keys.idempotency("a key"), bytes(32))
 DIGEST = 16
+ODD_ARRAYS = (
+    ("uint8", (5,), bytes(5)),
+    ("uint8", (), b"1"),
+    ("uint8", (0, 3), b""),
+    ("float64", (2**40, 2**40, 0), b""),
+)
 
 
 def targets() -> list[Target]:
     """All of them; corpora come from models as small as those of the tests."""
+    torch.set_num_threads(1)
     models = {kind: build(kind) for kind in KINDS}
     infos = {kind: msgspec.convert({**model.info(), "name": kind}, ModelInfo) for kind, model in models.items()}
     states = [state.to_bytes() for model in models.values() for state in _states(model)]
@@ -105,6 +113,7 @@ def _replies() -> list[bytes]:
             )
         ),
         encode(Failure("gen_1", "invalid_value", "wrong", "prefix", 422)),
+        *(encode({"event": "chunk", "id": "gen_1", "position": 3, "values": array}) for array in ODD_ARRAYS),
     ]  # fmt: skip
 
 

@@ -179,5 +179,5 @@ class _Talks:
 
     def mutated(self, rng: random.Random, number: int) -> Talk:
         """Right requests, changed here and there."""
-        data = mutate((self.whole, self.stream, self.whole * 2), rng.getrandbits(30), number)
+        data = mutate((self.whole, self.stream, self.whole * 2), rng.getrandbits(30), 3 + number)
         return Talk((data,), end=rng.choice(("half", "wait", "reset")), most_answers=99)

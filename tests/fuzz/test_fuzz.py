@@ -108,9 +108,9 @@ def test_control_of_operations(planted: str) -> None:
 
 def test_control_of_processes(service: Service) -> None:
     assert service.complaints() == []
-    service.serve.child("worker").kill()
-    until(lambda: "worker" in service.pids_now())
-    assert any(complaint.startswith("worker is process ") for complaint in service.complaints())
+    service.serve.child("api").kill()
+    until(lambda: "api" in service.pids_now() and service.serve.ready())
+    assert any(complaint.startswith("api is process ") for complaint in service.complaints())
     service.pids = service.pids_now()
 
 

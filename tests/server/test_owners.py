@@ -203,6 +203,22 @@ def test_what_ends_makes_room(client: redis.Redis, valkey_url: str) -> None:
     assert all(client.pttl(name) > 0 for name in (*keys.stored("alice"), keys.owner("alice"), keys.BACKLOGGED))
 
 
+def test_what_is_stored_is_kept_no_longer_than_the_last_session(client: redis.Redis, valkey_url: str) -> None:
+    """Room for a session that is never made was kept for two minutes; the one that is saved lasts one."""
+    queue = opened(client, "a")
+    offers = [(request(number, session_id=f"sess_{number}", timeout_ms=60_000), FREE) for number in range(2)]
+    submit(valkey_url, offers, size=5)
+    saved, failed = queue.take(0, 9)
+    assert queue.commit([End(saved, done(saved), commit_of(b"state", b"0"))]) == ["done"]
+    assert all(client.pttl(name) > 60_000 for name in keys.stored("alice"))
+    assert queue.fail(failed, None) == "done"
+    assert all(0 < client.pttl(name) <= 60_000 for name in keys.stored("alice"))
+    client.flushall()
+    submit(valkey_url, offers[:1], size=5)
+    opened(client, "a").fail(queue.take(0, 9)[0], None)
+    assert client.exists(*keys.stored("alice")) == 0
+
+
 def test_a_refused_request_counts_nothing(client: redis.Redis, valkey_url: str) -> None:
     limits = terms(requests_per_minute=100, stored_sessions=1)
     offers = [(request(number, session_id=f"sess_{number}"), limits) for number in range(3)]

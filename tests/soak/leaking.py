@@ -24,5 +24,5 @@ class Leaking(Access):
 
 
 if __name__ == "__main__":
-    serve.Access = Leaking  # type: ignore[misc]
+    vars(serve)["Access"] = Leaking
     app()

@@ -18,6 +18,7 @@ from vssm_server.api.stream import ClientLeft
 from vssm_server.counters import FAILURES
 from vssm_server.errors import REDIS_AWAY, STATUS, STORAGE_FULL, Problem
 from vssm_server.tally import Tally
+from vssm_server.wording import kind_of, wrong
 
 CLIENT_LEFT = 499  # nobody sees it
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
@@ -102,7 +103,7 @@ def of_validation(error: ValidationError, model: type[BaseModel]) -> Problem:
     if first["type"] == "extra_forbidden":
         message = f"{(name or '')[:100]!r} is not a field of this request{_suggest(name or '', model.model_fields)}"
     else:
-        message = f"{name or 'The body'}: {first['msg']}, not {_short(first['input'])}"
+        message = f"{wrong(name or 'The body', first['msg'])}, not {_short(first['input'])}"
     more = f" ({len(details) - 1} more like this)" if len(details) > 1 else ""
     return Problem("invalid_value", f"{message}.{more}", name)
 
@@ -113,5 +114,5 @@ def _suggest(name: str, names: Iterable[str]) -> str:
 
 
 def _short(value: object) -> str:
-    text = repr(value) if isinstance(value, str | int | float | bool | None) else f"a {type(value).__name__}"
+    text = repr(value) if isinstance(value, str | int | float | bool | None) else kind_of(value)
     return text if len(text) <= 60 else text[:57] + "..."

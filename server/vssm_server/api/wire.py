@@ -4,7 +4,7 @@ head      request line and headers: at most `max_url_bytes` and `max_header_byte
 body      within `body_seconds`; its size is `body.BodyLimit`'s affair
 answer    who reads less than LEAST_BYTES_PER_SECOND for `read_seconds`, while more waits, is cut off
 ahead     requests that are sent before the answer to the first: MOST_AHEAD of them
-idle      between requests, `idle_seconds`
+idle      before the first request and between requests, `idle_seconds`
 all       at most `max_connections`, and as many as this process may have open files for: one more takes the place of
           some on which nothing is under way, those that would end soonest; who only holds connections keeps nobody out
 """
@@ -66,12 +66,12 @@ class Bounded(HttpToolsProtocol):
         self._reading: asyncio.TimerHandle | None = None  # for somebody who does not read
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A new connection: its first request is waited for as any other head."""
+        """A new connection: idle until its first request begins."""
         super().connection_made(transport)
         if len(self.connections) > self.most and not self._make_room():
             transport.abort()
             return
-        self._wait(self.bounds.header_seconds)
+        self._wait(self.bounds.idle_seconds)
 
     def _make_room(self) -> bool:
         """Ends a sixteenth of all connections at once, as looking at all of them for each new one would take long."""
@@ -92,7 +92,7 @@ class Bounded(HttpToolsProtocol):
         if self._refused:
             return
         if self._in_head:
-            if self._head_bytes == 0 and self._waiting is None:
+            if self._head_bytes == 0:
                 self._wait(self.bounds.header_seconds)
             self._head_bytes += len(data)
         super().data_received(data)
