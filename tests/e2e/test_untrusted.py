@@ -193,15 +193,17 @@ def test_what_is_not_signed_may_be_anything(serve: Serve, store: redis.Redis) ->
     for total, amount in totals.items():
         store.hset(keys.TOTALS, total, amount)
     pids = {child.pid for child in serve.children()}
-    time.sleep(1.5)  # heartbeats are read twice a second
-    assert serve.client.get("/metrics").status_code == 200
-    assert serve.client.get("/readyz").status_code == 200
+    try:
+        time.sleep(1.5)  # heartbeats are read twice a second
+        assert serve.client.get("/metrics").status_code == 200
+        assert serve.client.get("/readyz").status_code == 200
+    finally:
+        store.delete(keys.BACKLOGGED)
+        store.hdel(keys.TOTALS, *totals)  # type: ignore[arg-type]
+        for names in (keys.WORKERS, keys.APIS):
+            store.zrem(names, b"\xff\xfe")
     assert serve.generate(model="pixels", length=3)["position"] == 3
     assert {child.pid for child in serve.children()} == pids
-    store.delete(keys.BACKLOGGED)
-    store.hdel(keys.TOTALS, *totals)
-    for names in (keys.WORKERS, keys.APIS):
-        store.zrem(names, b"\xff\xfe")
 
 
 def test_heartbeats_that_are_made_up_bring_no_model(serve: Serve, store: redis.Redis) -> None:

@@ -14,9 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tests.fuzz.decoders import Outcome, Target, fuzz, input_of, report
 
-HUNG_SECONDS = 60.0  # without a further input
+HUNG_SECONDS = 60.0  # of the processor, or ten times as long by the clock, without a further input
 _PLACE = struct.Struct("<iq")  # number of the target, number of the input
 
 
@@ -72,16 +74,25 @@ def _work(inputs: int, seed: int, failures: Path, make: Callable[[Path], list[Ta
 
 def _watch(process: Any, box: Path) -> bool:
     """Until it ends; killed, and True, when it goes on no more."""
-    seen, since = b"", time.monotonic()
+    seen, since, used = b"", 0.0, 0.0
     while process.is_alive():
         process.join(0.5)
         if (now := box.read_bytes()) != seen:
-            seen, since = now, time.monotonic()
-        elif time.monotonic() - since > HUNG_SECONDS:
+            seen, since, used = now, time.monotonic(), _used(process.pid)
+        elif _used(process.pid) - used > HUNG_SECONDS or time.monotonic() - since > 10 * HUNG_SECONDS:
             process.kill()
             process.join()
             return True
     return False
+
+
+def _used(pid: int) -> float:
+    """Seconds of the processor that a process has taken; 0 when it has ended."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)
 
 
 def _died(made: list[Target], seed: int, failures: Path, place: tuple[int, int], what: str) -> Outcome:

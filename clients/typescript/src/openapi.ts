@@ -1074,7 +1074,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The queue is full; wait for `Retry-After` seconds. */
+            /** @description The queue is full, or a quota of the API key is used up; wait for `Retry-After` seconds. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -1325,7 +1325,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The queue is full; wait for `Retry-After` seconds. */
+            /** @description The queue is full, or a quota of the API key is used up; wait for `Retry-After` seconds. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -1585,7 +1585,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The queue is full; wait for `Retry-After` seconds. */
+            /** @description The queue is full, or a quota of the API key is used up; wait for `Retry-After` seconds. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2037,7 +2037,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The queue is full; wait for `Retry-After` seconds. */
+            /** @description The queue is full, or a quota of the API key is used up; wait for `Retry-After` seconds. */
             429: {
                 headers: {
                     [name: string]: unknown;
