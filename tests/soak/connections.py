@@ -2,8 +2,8 @@
 
 Twice: `kept`, where the server would keep them for ten minutes, and `default`, where it ends them as it does by default
 and they come again and again. Meanwhile /livez is asked, on a connection of its own each time as health checks do, and
-new requests are made; before that, for comparison, `alone`. 99 of 100 answers of /livez must come within LIVE_MS; what is
-longer than that on a machine with other work, the API's wait for a core (`api_waited`, part of the time) explains.
+new requests are made; before that, for comparison, `alone`. 99 of 100 answers of /livez must come within LIVE_MS. On a
+machine with other work some of the rest is the API's wait for a core: `api_waited` is the part of the time.
 """
 
 import asyncio
