@@ -3,14 +3,15 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --quiet --disable-pip-version-check
+PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check
+SHOWN := $(if $(CI),--quiet)# a person sees what is downloaded, and how far
 PACKAGES := pyproject.toml server/pyproject.toml clients/python/pyproject.toml
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
 TS := clients/typescript
 NODE := $(shell node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && command -v npm)
 SOURCES := vssm server/vssm_server clients/python tests benchmarks
 
-.PHONY: help serve test test-gpu check ts docs docs-serve format bench bench-gpu bench-scaling bench-serve reproduce reproduce-gpu chaos rolling hosts soak soak-clients compose-test clean
+.PHONY: help serve test test-gpu check ts docs docs-serve format bench bench-gpu bench-scaling bench-serve reproduce reproduce-gpu chaos fuzz rolling hosts soak soak-clients compose-test clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -65,6 +66,9 @@ compose-test: .venv/.dev ## build the images, run docker-compose.yml, test it fr
 
 chaos: .venv/.dev ## random kills and stops of every process under load (5,000 requests, about 3 minutes)
 	$(BIN)/python -m tests.chaos
+
+fuzz: .venv/.dev ## hostile input: 20,000 requests, 10^6 inputs of decoders, broken HTTP (about 30 minutes)
+	$(BIN)/python -m tests.fuzz
 
 rolling: .venv/.dev ## every process restarted once under load
 	$(BIN)/python -m tests.chaos --rolling --requests 1000
@@ -130,13 +134,14 @@ clean: ## remove the environment and caches
 	  || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	@$(PYTHON) -m venv .venv \
 	  || { rm -rf .venv; echo "This Python has no venv; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	@$(PIP) install --upgrade pip
+	@$(PIP) --quiet install --upgrade pip
 
 .venv/.runtime: .venv/bin/python $(PACKAGES)
-	@echo "Installing into .venv (once; PyTorch is the large part) ..."
-	@$(PIP) install -e . -e 'server[worker,tracing]' -e 'clients/python[cli,numpy]'
+	@echo "Installing into .venv, once: some minutes, most of them for PyTorch. Where there is no GPU, its CPU build"
+	@echo "is a fifth of the size: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make $(MAKECMDGOALS)"
+	@$(PIP) $(SHOWN) install -e . -e 'server[worker,tracing]' -e 'clients/python[cli,numpy]'
 	@touch $@
 
 .venv/.dev: .venv/.runtime
-	@$(PIP) install -e '.[dev]'
+	@$(PIP) $(SHOWN) install -e '.[dev]'
 	@touch $@

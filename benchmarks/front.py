@@ -20,7 +20,7 @@ from rich.console import Console
 
 from benchmarks.machine import machine
 from benchmarks.reproduce.measure import Settings, measure_one, train_one
-from benchmarks.reproduce.plan import RECIPES, Experiment, of_task, parameters
+from benchmarks.reproduce.plan import EXACT, RECIPES, Experiment, of_task, parameters
 from vssm import VSSM
 from vssm.baselines import Rival, build, load_any
 from vssm.config import ModelConfig
@@ -108,6 +108,8 @@ def _others(recipe: Recipe) -> list[Point]:
     rows = {row["name"]: row for row in kept if row["task"] == TASK}
     points = []
     for experiment in of_task(TASK, recipe):
+        if experiment.name == EXACT:
+            continue  # there are several of these, trained here
         row, model = rows[experiment.name], build(experiment.recipe.model).eval().requires_grad_(False)
         length = model.config.length
         passes = length if isinstance(model, Rival) else 1

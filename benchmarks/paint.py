@@ -3,6 +3,7 @@
     python -m benchmarks.paint              prints JSON
 
 first paint   until the browser has painted the page with its form: the first contentful paint, from the navigation on
+form          until the page knows the models and shows the fields of the first
 digits        until the 64 samples of the first visit are in the page, asked for, generated and drawn
 layout shift  how far what was seen has jumped afterwards; below 0.1 is good (web.dev)
 
@@ -21,21 +22,20 @@ from pathlib import Path
 from playwright.sync_api import Browser
 
 from benchmarks.machine import machine
-from tests.e2e.browser import CHROMIUM, MISSING, chromium, visit
+from tests.e2e.browser import CHROMIUM, MISSING, SHIFTS, chromium, visit
 from tests.e2e.serving import Serve
 
 FIGURES = """() => ({
   first_paint: performance.getEntriesByName("first-contentful-paint")[0].startTime,
+  form: uncovered,
   digits: drawn,
   layout_shift: shifts.reduce((sum, shift) => sum + shift, 0),
 })"""
 WATCH = """
-globalThis.shifts = [];
-new PerformanceObserver((list) => shifts.push(...list.getEntries().map((entry) => entry.value)))
-  .observe({ type: "layout-shift", buffered: true });
 new MutationObserver(() => {
+  if (document.querySelector("main:not(.waiting)")) globalThis.uncovered ??= performance.now();
   if (document.querySelectorAll("[role=option]").length === 64) globalThis.drawn ??= performance.now();
-}).observe(document, { childList: true, subtree: true });
+}).observe(document, { childList: true, subtree: true, attributes: true, attributeFilter: ["class"] });
 """
 
 
@@ -59,6 +59,7 @@ def figures(browser: Browser, address: str) -> dict[str, float]:
     """Of one visit."""
     visitor = visit(browser, address)
     visitor.page.add_init_script(WATCH)
+    visitor.page.add_init_script(path=SHIFTS)
     visitor.open()
     found: dict[str, float] = visitor.page.evaluate(FIGURES)
     visitor.page.context.close()

@@ -194,7 +194,8 @@ def run(
         vssm.save(VSSM(vssm.ModelConfig.model_validate(PIXELS_1M)).eval(), folder / "pixels")
         sources = {name: str(folder / name) if name == "pixels" else name for name in names}
         models = {name: vssm.load(source) for name, source in sources.items()}
-        served, settings = ",".join(sources.values()), {"THREADS": str(threads), "LOG_LEVEL": "debug"}
+        served = ",".join(sources.values())
+        settings: dict[str, Any] = {"THREADS": str(threads), "LOG_LEVEL": "debug"}
         with local_cluster(folder, served, "everysec", 1, 1, **settings) as cluster, Load() as load:
             asyncio.run(until_workers(cluster, 1))
             rows = measure_all(Service(cluster, load), models, concurrencies, rounds, seconds)

@@ -12,6 +12,13 @@ kubernetes=deploy/kubernetes
   $kubernetes/base/api.yaml $kubernetes/base/worker.yaml $kubernetes/base/network.yaml
 "$tools/check-jsonschema" --schemafile $kubernetes/keda.schema.json $kubernetes/base/keda-*.yaml
 
+if command -v promtool >/dev/null; then
+  promtool check config --syntax-only docker/monitoring/prometheus.yml >/dev/null
+  promtool check rules docker/monitoring/alerts.yml >/dev/null
+else
+  echo "promtool was not run: Prometheus is not installed."
+fi
+
 if docker compose version >/dev/null 2>&1; then
   export VSSM_REDIS_URL=redis://host:6379/0 VSSM_REDIS_BIND=127.0.0.1 VSSM_REDIS_PASSWORD=password VSSM_SIGNING_KEY=key
   docker compose --env-file /dev/null --profile monitoring config -q

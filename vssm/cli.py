@@ -132,7 +132,7 @@ def _evaluate(model: VSSM | Rival, dataset: str, split: str, samples: int, limit
     try:
         x = measured_with(model.config, source, limit, seed)
     except ValueError as error:
-        raise typer.BadParameter(f"{dataset} cannot be used: {error}") from error
+        raise typer.BadParameter(f"{dataset} cannot be used: {error}; --dataset names another") from error
     with counting_bar(Console(stderr=True), "examples") as bar:
         task = bar.add_task("evaluating", total=len(x))
         return run(
@@ -157,10 +157,10 @@ def _show_evaluation(result: Evaluation) -> None:
     weighted, elbo = result.importance_weighted, result.negative_elbo
     bits = result.bits_per_dimension
     name = "exact" if result.exact else f"importance-weighted, K = {result.num_importance_samples}"
-    table.add_row(name, f"{weighted.nats:.2f}", f"{weighted.standard_error:.2f}", f"{bits:.4f}")
+    table.add_row(name, f"{weighted.nats:.2f}", weighted.error_as_text(), f"{bits:.4f}")
     if not result.exact:
         ratio = elbo.nats / weighted.nats
-        table.add_row("negative ELBO", f"{elbo.nats:.2f}", f"{elbo.standard_error:.2f}", f"{bits * ratio:.4f}")
+        table.add_row("negative ELBO", f"{elbo.nats:.2f}", elbo.error_as_text(), f"{bits * ratio:.4f}")
     console = Console()
     console.print(table)
     levels = ", ".join(f"{level:.2f}" for level in result.kl)
@@ -212,6 +212,8 @@ def info(model: Model, as_json: AsJson = False) -> None:
             print(json.dumps(described, indent=2))
             return
         table = Table(show_header=False)
+        table.add_column()
+        table.add_column(overflow="fold")  # a fingerprint is of use only whole
         for name, value in described.items():
             table.add_row(name, value if isinstance(value, str) else json.dumps(value))
         Console().print(table)

@@ -54,6 +54,8 @@ def forecast(
 
         check_device(device)
         loaded = load_any(model, device)
+        if loaded.config.modality != "series":
+            raise typer.BadParameter(f"{model} is a model of {loaded.config.modality}; only models of series forecast")
         series, history = (library.load_series(dataset, part).values for part in (split, "train"))
         before = _context(loaded.config.length, horizon, context)
         setting = Setting(before, horizon, 1, num_samples, season, windows, seed)

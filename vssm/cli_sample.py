@@ -89,7 +89,7 @@ def _read_array(path: Path) -> NDArray[np.generic]:
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise typer.BadParameter(f"--prefix {path} is not a .npy file of numbers: {error}") from error
+        raise typer.BadParameter(f"--prefix {path} is not a .npy file of numbers, as numpy.save writes it") from error
     if not isinstance(array, np.ndarray):
         raise typer.BadParameter(f"--prefix {path} must be a .npy file, not .npz")
     return array

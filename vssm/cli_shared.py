@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-_MODEL = "Name of a shipped model, a checkpoint folder, or owner/name[@revision] on the Hugging Face hub."
+_MODEL = "Name of a shipped model, a checkpoint folder, or owner/name or owner/name@revision on the Hugging Face hub."
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL)]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, ...")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Width = Annotated[int, Field(ge=1, le=16384)]
+MAX_LAYERS = 128  # of a model: building the networks of more takes seconds, before any weights are looked at
 Layers = Annotated[int, Field(ge=0, le=256)]
 
 
@@ -203,6 +204,14 @@ class ModelConfig(SequenceConfig):
     encoder: Encoder | None = Field(default=None, exclude_if=lambda encoder: encoder is None)
     decoder: Decoder
     past: Past | None = Field(default=None, exclude_if=lambda past: past is None)
+
+    @model_validator(mode="after")
+    def _not_too_deep(self) -> Self:
+        both = [self.encoder] * (1 + (self.encoder is not None and self.encoder.kind == "bidirectional"))  # two stacks
+        layers = sum(stack.layers for stack in (*self.levels, *both, self.past) if stack is not None)
+        if layers > MAX_LAYERS:
+            raise ValueError(f"levels, encoder and past may have {MAX_LAYERS} layers together, not {layers}")
+        return self
 
     @model_validator(mode="after")
     def _latents_and_past(self) -> Self:

@@ -31,6 +31,10 @@ class Bound:
     nats: float
     standard_error: float
 
+    def error_as_text(self) -> str:
+        """The standard error; one example has none."""
+        return "unknown" if math.isnan(self.standard_error) else f"{self.standard_error:.2f}"
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -63,7 +67,7 @@ class Evaluation:
             return exact + self._passes()
         samples = f"importance-weighted bound ({self.num_importance_samples} samples)"
         rows = ((samples, self.importance_weighted), ("negative ELBO", self.negative_elbo))
-        lines = [f"| {name} | {b.nats:.2f} | {b.standard_error:.2f} |" for name, b in rows]
+        lines = [f"| {name} | {b.nats:.2f} | {b.error_as_text()} |" for name, b in rows]
         table = "\n".join(["| bound of -log p(x) | nats per sequence | standard error |", "|---|---|---|", *lines])
         return table + self._passes()
 
@@ -78,7 +82,7 @@ class Evaluation:
         )
 
     def _exact(self) -> str:
-        return f"{self.negative_elbo.nats:.2f} | {self.negative_elbo.standard_error:.2f}"
+        return f"{self.negative_elbo.nats:.2f} | {self.negative_elbo.error_as_text()}"
 
 
 def evaluate(

@@ -30,7 +30,7 @@ from vssm.config import Encoder
 from vssm.networks import Networks
 from vssm.noise import Counters, particle
 from vssm.particles import Particles
-from vssm.solve import Budget
+from vssm.solve import Budget, as_always
 from vssm.ssm import Bidirectional, Stack
 from vssm.state import State
 
@@ -146,7 +146,7 @@ class Pass:
             return
         for part in self.parts:
             assert part.window.observed is not None
-            x = torch.from_numpy(np.ascontiguousarray(part.window.observed)).to(self.model.observation.dtype)
+            x = _copied(part.window.observed).to(self.model.observation.dtype)
             features = self.model.encoder_features(x[None].to(self.model.device), None, None)
             part.features = self.networks.encode_whole(features)[0]
 
@@ -188,7 +188,11 @@ class Pass:
             inputs["e"] = self._features(active, rows, done, steps)
         mean = any(part.window.output == "mean" for part in active)
         function = partial(compute, self.model, self.networks, self.kind, mean)
-        outputs = self.networks.run((self.kind, mean), function, inputs, steps, ("x", "e", "values", "mean", "weight"))
+        if as_always(self.model, self.kind.budget):
+            timed = ("x", "e", "values", "mean", "weight")
+            outputs = self.networks.run((self.kind, mean), function, inputs, steps, timed)
+        else:
+            outputs = function(inputs, steps)
         for key, whole in self.state.items():
             whole[:rows] = outputs.pop(f"state {key}")
         return _to_host(outputs)
@@ -200,7 +204,7 @@ class Pass:
         for part in active:
             assert part.window.observed is not None
             given = part.window.observed[done : done + steps]
-            x[part.rows, : len(given)] = torch.from_numpy(np.ascontiguousarray(given)).to(observation.dtype)
+            x[part.rows, : len(given)] = _copied(given).to(observation.dtype)
         return x.to(self.model.device)
 
     def _features(self, active: list[Part], rows: int, done: int, steps: int) -> Tensor:
@@ -219,6 +223,11 @@ def _per_row(windows: Sequence[Window]) -> Tensor:
     shared = np.array([(w.length, w.state.seed, w.state.position) for w in windows], np.int64)
     sample = torch.cat([_samples(window) for window in windows])
     return torch.cat([torch.from_numpy(np.repeat(shared, counts, axis=0).T), sample[None]])
+
+
+def _copied(observed: np.ndarray) -> Tensor:
+    """Torch shares no memory that is read-only, as that of a message is."""
+    return torch.tensor(np.ascontiguousarray(observed))
 
 
 def _samples(window: Window) -> Tensor:

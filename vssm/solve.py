@@ -68,7 +68,7 @@ class Values:
 
     def __init__(self, model: VSSM, recent: Tensor, position: Tensor, steps: int) -> None:
         assert model.past is not None
-        self._observation, self.reach, self._far = model.observation, model.past.config.reach, model.past.config.far
+        self._observation, self.reach = model.observation, model.past.config.reach
         rows, device = len(recent), recent.device
         self.x = torch.zeros(
             rows, self.reach + steps, self._observation.size, dtype=self._observation.dtype, device=device
@@ -77,7 +77,7 @@ class Values:
         self.e = self._observation.embed(self.x).to(model.weight.dtype)
         before = torch.arange(self.reach, device=device) - self.reach + position[:, None] < 0  # (R, reach)
         self.e[:, : self.reach].masked_fill_(before[..., None], 0.0)
-        self._distances = torch.tensor(self._far, device=device)
+        self._distances = model.past.distances(device)
 
     def far(self, rows: Tensor, steps: Tensor) -> Tensor:
         """Features (A, W, len(far) * F) at the distances that the stack reads, before `steps` (A, W) of `rows` (A,)."""
@@ -130,17 +130,20 @@ def solve(
     last: Tensor,
     budget: Budget | None = None,
     window: int | None = None,
+    waits: bool | None = None,
 ) -> Solved:
     """T steps of every row from `noise` (R, T, ...) and the features d (R, T, D) of latents, up to step `last` (R,).
 
     `position` (R,) is that of the first step, `state` holds "past" and "recent". `window` steps go into a pass, by
-    default as many as are cheapest. With a `budget` segments are counted from the first step on.
+    default as many as are cheapest. With a `budget` segments are counted from the first step on. Unless it `waits` for
+    the device, as by default on a CPU only, windows that need no guesses go over all rows, also those at their end.
     """
-    work = _Work(model, networks, position, noise, d, state)
+    waits = not last.is_cuda if waits is None else waits
+    work = Work(model, networks, position, noise, d, state)
     steps, end = noise.shape[1], last + 1
     window = best_window(work.near) if window is None else window
-    if budget is None and window <= work.near + 1 and bool((end[1:] <= end[:-1]).all()):
-        work.advance_in_order(end)
+    if budget is None and window <= work.near + 1:
+        work.advance_in_order(end, _rows_left(end, steps, work.near + 1) if waits else None)
     else:
         segment, most = budget or (steps, 0)
         for begin in range(0, steps, segment):
@@ -151,7 +154,7 @@ def solve(
     return Solved(work.values.made, work.params, {"past": work.stack, "recent": work.values.recent(end)}, work.passes)
 
 
-class _Work:
+class Work:
     """What is known of every row: verified values up to `verified`, the stack's state up to `at` <= `verified`."""
 
     def __init__(
@@ -175,21 +178,25 @@ class _Work:
         self.stack = state["past"].clone()
         self.at, self.verified, self.passes = (position.new_zeros(rows) for _ in range(3))
 
-    def advance_in_order(self, end: Tensor) -> None:
-        """All rows side by side to their ends (R,), the longest first; near + 1 steps a pass, so none is guessed."""
+    def advance_in_order(self, end: Tensor, left: list[int] | None) -> None:
+        """All rows side by side to their ends (R,); near + 1 steps a pass, so none is guessed.
+
+        `left` says how many of the first rows each window is for, where that is known; the others are at their end.
+        """
         steps, window, values = self._noise.shape[1], self.near + 1, self.values
-        for begin in range(0, steps, window):
-            rows, stop = int((end > begin).sum()), min(begin + window, steps)
-            here = slice(begin, stop)
-            committed = (end[:rows] - 1 - begin).clamp(max=stop - begin - 1)
+        for k, begin in enumerate(range(0, steps, window)):
+            rows, stop = len(end) if left is None else left[k], min(begin + window, steps)
+            if not rows:
+                break
+            here, going = slice(begin, stop), end[:rows] > begin
+            committed = (end[:rows] - 1 - begin).clamp(min=0, max=stop - begin - 1)
             added = None if self._added is None else self._added[:rows, here]
-            b, self.stack[:rows] = self._networks.far(
-                values.far_in_order(rows, begin, stop), added, self.stack[:rows], committed
-            )
+            b, after = self._networks.far(values.far_in_order(rows, begin, stop), added, self.stack[:rows], committed)
+            self.stack[:rows] = torch.where(going[:, None, None], after, self.stack[:rows])
             e = values.e[:rows, values.reach + begin - self.near : values.reach + stop].contiguous()
             made, self.params[:rows, here] = self._networks.sweep(b, e, self._noise[:rows, here])
             values.take_in_order(begin, made, e[:, self.near :])
-            self.passes[:rows] += 1
+            self.passes[:rows] += going
 
     def advance(self, rows: Tensor, stop: Tensor, window: int, take: bool) -> None:
         """One pass over a window of each of `rows` (A,), up to step `stop` (A,); with `take` all of it is accepted."""
@@ -222,12 +229,26 @@ def observe(
     last: Tensor,
 ) -> dict[str, Tensor]:
     """The state after observed values x (R, T, size) up to step `last` (R,): one pass of the stack."""
-    rows = torch.arange(len(x), device=x.device)
-    steps = torch.arange(x.shape[1], device=x.device).expand(len(x), -1)
-    values = Values(model, state["recent"], position, x.shape[1])
-    values.write(rows, steps, torch.ones_like(steps, dtype=torch.bool), x)
-    _, stack = networks.far(values.far(rows, steps), _added(model, position, x.shape[1], d), state["past"], last)
+    rows, steps, _ = x.shape
+    values = Values(model, state["recent"], position, steps)
+    values.take_in_order(0, x, model.observation.embed(x).to(values.e.dtype))
+    far, added = values.far_in_order(rows, 0, steps), _added(model, position, steps, d)
+    _, stack = networks.far(far, added, state["past"], last)
     return {"past": stack, "recent": values.recent(last + 1)}
+
+
+def as_always(model: VSSM, budget: Budget | None) -> bool:
+    """Whether the passes are the same whatever the values, so that they may be a graph: none of them guesses."""
+    near = None if model.past is None else model.past.config.near
+    return near is None or (budget is None and best_window(near) <= near + 1)
+
+
+def _rows_left(end: Tensor, steps: int, window: int) -> list[int]:
+    """How many rows are at most as far as each window's beginning: up to the last of them that is not at its end."""
+    begin = torch.arange(0, steps, window, device=end.device)
+    number = torch.arange(1, len(end) + 1, device=end.device)
+    left: list[int] = ((end[:, None] > begin) * number[:, None]).amax(0).tolist()
+    return left
 
 
 def best_window(near: int) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.reproduce.plan import FAMILIES, TASKS, Experiment
+from benchmarks.reproduce.plan import TASKS, Experiment, families
 from benchmarks.reproduce.units import unit
 from vssm.pictures import grid, side_by_side
 
@@ -33,7 +33,7 @@ def curves(rows: list[dict[str, Any]]) -> bytes:
     panels = figure.subplots(1, len(tasks), squeeze=False)[0]
     for task, axes in zip(tasks, panels, strict=True):
         mine = {row["name"]: row for row in rows if row["task"] == task and not row["ablation"]}
-        for name in FAMILIES:
+        for name in families(task):
             validations = [record for record in mine[name]["records"] if record["split"] == "validation"]
             scale = unit(task).scale(mine[name]["bound"]["dimensions"])
             axes.plot([r["step"] for r in validations], [-scale * r["bound"] for r in validations], ".-", label=name)

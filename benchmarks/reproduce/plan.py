@@ -1,4 +1,5 @@
-"""Which models are compared: for every task two VSSMs, the Transformer and the Mamba; and what is left out or added.
+"""Which models are compared: for every task two VSSMs, the Transformer and the Mamba, by single values also a VSSM in
+exact mode; and what is left out or added.
 
 A recipe of a task describes its autoregressive VSSM. The others have as many parameters (within 5 %), see the same
 examples in the same batches, and share its schedule. A learning rate is a family's own.
@@ -6,6 +7,7 @@ examples in the same batches, and share its schedule. A learning rate is a famil
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,12 @@ TASKS = {
 }
 AUTOREGRESSIVE = "autoregressive VSSM"
 FAMILIES = ("VSSM", AUTOREGRESSIVE, "Transformer", "Mamba")
+EXACT = "exact mode"  # of these tasks: what its decoder reads of earlier values, and its learning rate, are of a recipe
+EXACT_RECIPES = {
+    "mnist-pixels": Path("recipes/mnist-exact.toml"),
+    "cifar10-pixels": Path("recipes/cifar10-exact.toml"),
+    "shakespeare": Path("recipes/shakespeare-exact.toml"),
+}
 RECIPES: dict[Device, Path] = {"cpu": Path("recipes/reproduce"), "cuda": Path("recipes/reproduce-gpu")}
 RATES: dict[str, float] = {"transformer": 1e-3, "mamba": 2e-3}  # those of VSSMs stand in the recipes
 _STEPS = ("steps", "warmup_steps", "kl_warmup_steps", "validation_every_steps", "metrics_every_steps")
@@ -65,9 +73,16 @@ def experiments(device: Device = "cpu", scale: float = 1.0) -> list[Experiment]:
 
 
 def of_task(task: str, recipe: Recipe) -> list[Experiment]:
-    """The four families of one task, from the recipe of its autoregressive VSSM."""
-    recipes = (_bidirectional(recipe), recipe, _rival(recipe, "transformer"), _rival(recipe, "mamba"))
-    return [Experiment(task, name, variant) for name, variant in zip(FAMILIES, recipes, strict=True)]
+    """The families of one task, from the recipe of its autoregressive VSSM."""
+    recipes = [_bidirectional(recipe), recipe, _rival(recipe, "transformer"), _rival(recipe, "mamba")]
+    if task in EXACT_RECIPES:
+        recipes.append(_exact(recipe, load_recipe(EXACT_RECIPES[task])))
+    return [Experiment(task, name, variant) for name, variant in zip(families(task), recipes, strict=True)]
+
+
+def families(task: str) -> tuple[str, ...]:
+    """Their names, in the order of the tables."""
+    return (*FAMILIES, EXACT) if task in EXACT_RECIPES else FAMILIES
 
 
 def parameters(recipe: Recipe) -> int:
@@ -105,6 +120,22 @@ def _rival(recipe: Recipe, family: Literal["transformer", "mamba"]) -> Recipe:
     config = match(family, parameters(recipe), _model(recipe))
     training = recipe.training.model_copy(update={"learning_rate": RATES[family]})
     return recipe.model_copy(update={"model": config, "training": training})
+
+
+def _exact(recipe: Recipe, like: Recipe) -> Recipe:
+    """One without latents whose decoder reads earlier values as that of `like`, of the width that fits best."""
+    past = _model(like).past
+    assert past is not None
+    changes: dict[str, Any] = {"levels": [], "encoder": None, "past": past.model_dump()}
+
+    def of(width: int) -> Recipe:
+        return _with_model(recipe, **changes, decoder={"width": width, "state": width // 2})
+
+    size, widths = parameters(recipe), range(8, 1024, 4)
+    above = bisect_left(widths, size, key=lambda width: parameters(of(width)))
+    found = min(widths[max(0, above - 1) : above + 1], key=lambda width: abs(parameters(of(width)) - size))
+    rate = {"learning_rate": like.training.learning_rate}
+    return of(found).model_copy(update={"training": recipe.training.model_copy(update=rate)})
 
 
 def _levels(count: int) -> Callable[[Recipe], Recipe]:

@@ -51,7 +51,7 @@ def examples_of(command: Any) -> list[str]:
 def _options(command: Any, context: Any) -> str:
     records = [param.get_help_record(context) for param in command.get_params(context)]
     shown = [record for record in records if record is not None and not record[0].startswith("--help")]
-    settings = [record for record in shown if "(VSSM_" in record[1]]
+    settings = [record for record in shown if "VSSM_" in record[1]]
     if len(settings) > _SETTINGS:
         shown = [record for record in shown if record not in settings]
     lines = [f"| `{cell(name)}` | {cell(_escaped(words))} |" for name, words in shown]

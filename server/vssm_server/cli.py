@@ -17,6 +17,7 @@ from rich.console import Console
 from vssm_server import cli_keys, tracing
 from vssm_server.logs import start_logging
 from vssm_server.settings import PREFIX, SECRET, Settings, unknown_variables
+from vssm_server.wording import wrong
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -54,10 +55,10 @@ def read_settings(flags: dict[str, Any]) -> Settings:
 def _wrong(item: "ErrorDetails") -> str:
     """What is wrong with which setting. Values of secrets are not shown."""
     if not item["loc"]:
-        return item["msg"]
+        return item["msg"].removeprefix("Value error, ")
     name = str(item["loc"][0])
     value = "" if name in SECRET else f", not {item['input']!r}"
-    return f"{PREFIX}{name.upper()}: {item['msg']}{value}"
+    return wrong(f"{PREFIX}{name.upper()}", item["msg"]) + value
 
 
 def check_callers(settings: Settings) -> None:
@@ -89,10 +90,10 @@ def command(run: Callable[[Settings], None]) -> None:
         if name in SECRET:
             continue
         kind = int if field.annotation is int else float if field.annotation is float else str
-        default = "" if field.default in (None, "") else f" [default: {field.default}]"
+        default = "" if field.default in (None, "") else f"default: {field.default}; "
         flag = "--" + name.replace("_", "-")
         option = typer.Option(
-            None, flag, help=f"{field.description}{default} ({PREFIX}{name.upper()})", show_default=False
+            None, flag, help=f"{field.description} ({default}{PREFIX}{name.upper()})", show_default=False
         )
         parameters.append(
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind | None)

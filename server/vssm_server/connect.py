@@ -143,6 +143,11 @@ async def run_each_async(client: "redis.asyncio.Redis", run: AsyncScript, calls:
     return list(answers)
 
 
+def whole_number(text: object) -> int:
+    """A count as Redis has it; 0 for what is none: whoever can write there may have put anything in its place."""
+    return int(text) if isinstance(text, bytes) and text.isdigit() and len(text) < 19 else 0
+
+
 Entry = tuple[bytes, dict[bytes, bytes]]
 
 

@@ -70,7 +70,9 @@ STATUS = {
     "storage_full": 507,
 }
 
-REDIS_AWAY = "Redis does not answer or refused. Try again after Retry-After seconds."
+REDIS_AWAY = "Redis does not answer or refused. Try again after the seconds in Retry-After."
+
+NO_WORKER = "No worker is ready; one that starts loads its models first. Try again after the seconds in Retry-After."
 
 STORAGE_FULL = "Redis has no memory left; nothing was saved. Sessions that expire or are deleted make room."
 

@@ -1,10 +1,12 @@
 """Whether settings may be served: without API keys, only to this machine."""
 
 import ipaddress
+from functools import lru_cache
 
 from vssm_server.settings import Settings
 
 
+@lru_cache(maxsize=64)  # asked of every request without keys
 def is_loopback(host: str) -> bool:
     """Whether a name or address is of this machine only."""
     name = host.lower().rstrip(".")

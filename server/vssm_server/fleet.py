@@ -11,7 +11,8 @@ import redis.asyncio
 from redis.exceptions import OutOfMemoryError
 
 from vssm_server import keys
-from vssm_server.errors import REDIS_AWAY, STORAGE_FULL, Problem
+from vssm_server.connect import whole_number
+from vssm_server.errors import NO_WORKER, REDIS_AWAY, STORAGE_FULL, Problem
 from vssm_server.hub import Hub
 from vssm_server.messages import Heartbeat, ModelInfo, decode_heartbeat
 from vssm_server.seal import Seal, SealError, beat_of
@@ -80,10 +81,14 @@ class Fleet:
 
     async def refresh(self) -> None:
         """Reads the heartbeats now."""
-        names = [name.decode() for name in await self._redis.zrange(keys.WORKERS, 0, -1) if isinstance(name, bytes)]
+        names = [
+            name.decode(errors="replace")
+            for name in await self._redis.zrange(keys.WORKERS, 0, -1)
+            if isinstance(name, bytes)
+        ]
         beats = await self._redis.mget([keys.beat(name) for name in names]) if names else []
         self.workers = list(filter(None, map(self._read, names, beats)))
-        jobs = int(await self._redis.xlen(keys.JOBS)) + int(await self._redis.get(keys.BACKLOGGED) or 0)
+        jobs = int(await self._redis.xlen(keys.JOBS)) + whole_number(await self._redis.get(keys.BACKLOGGED))
         self.waiting = max(0, jobs - sum(worker.running for worker in self.workers))
         self._pace.see(self.workers, busy=jobs > 0)
 
@@ -121,7 +126,7 @@ class Fleet:
         if self.storage_full:
             raise Problem("storage_full", STORAGE_FULL)
         if not self.workers:
-            raise Problem("no_worker", "No worker is running. Try again after Retry-After seconds.")
+            raise Problem("no_worker", NO_WORKER)
 
     @property
     def models(self) -> dict[str, ModelInfo]:

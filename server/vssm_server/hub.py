@@ -16,7 +16,7 @@ import redis.asyncio
 from numpy.typing import NDArray
 
 from vssm_server import counters, keys
-from vssm_server.connect import Call, entries, run_each_async, script
+from vssm_server.connect import Call, entries, run_each_async, script, whole_number
 from vssm_server.errors import REDIS_AWAY, STATUS, Problem
 from vssm_server.messages import Chunk, Done, Failure, Reply, Request, decode_reply, encode, steps_of
 from vssm_server.quotas import Terms
@@ -168,7 +168,7 @@ class Hub:
             if answer != b"accepted":
                 self.waiters.pop(request.id, None)
         if answer == b"full":
-            message = f"{self._limit} requests are waiting. Try again after Retry-After seconds."
+            message = f"{self._limit} requests are waiting. Try again after the seconds in Retry-After."
             raise Problem("queue_full", message, retry_after=self._drain_seconds(self._limit))
         return waiter if answer == b"accepted" else None
 
@@ -288,7 +288,7 @@ class Hub:
         for entry, fields in received:
             self._last = entry
             try:
-                reply = decode_reply(self.seal.open(reply_to(self.id), fields[b"reply"]))
+                reply = decode_reply(self.seal.open(reply_to(self.id), fields.get(b"reply", b"")))
             except (msgspec.MsgspecError, SealError) as error:
                 log.error("a reply cannot be read: %s", error)
                 continue
@@ -309,18 +309,20 @@ class Hub:
     async def totals(self) -> dict[str, int]:
         """Everything that is counted, by the names of `counters`. Raises redis.RedisError."""
         kept = await self._redis.hgetall(keys.TOTALS)
-        return {_bytes(name).decode(): int(amount) for name, amount in kept.items()}
+        return {_bytes(name).decode(errors="replace"): whole_number(amount) for name, amount in kept.items()}
 
     async def apis(self) -> list[int]:
         """How many requests wait for an answer at each API process that lives. Raises redis.RedisError."""
         seconds, _ = await self._redis.time()
         names = await self._redis.zrange(keys.APIS, seconds - SILENT_SECONDS, "+inf", byscore=True)
         beats = (
-            await self._redis.mget([keys.alive(name.decode()) for name in names if isinstance(name, bytes)])
+            await self._redis.mget(
+                [keys.alive(name.decode(errors="replace")) for name in names if isinstance(name, bytes)]
+            )
             if names
             else []
         )
-        return [int(beat) for beat in beats if beat is not None]
+        return [whole_number(beat) for beat in beats if beat is not None]
 
     async def close(self) -> None:
         """Removes what this process has in Redis."""

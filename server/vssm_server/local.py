@@ -9,13 +9,14 @@ import urllib.error
 from rich.console import Console
 
 from vssm_server import valkey
-from vssm_server.exposure import who_is_served
+from vssm_server.exposure import has_keys, who_is_served
 from vssm_server.health import DIRECT
 from vssm_server.settings import Settings
 from vssm_server.supervisor import INHERITED_SOCKET, Child, Supervisor
 
 PROBE_SECONDS = 1.0
 REQUEST = '{"num_samples": 4, "seed": 7}'
+BEARER = "Authorization: Bearer vssm_..."
 
 
 def serve_locally(settings: Settings, listening: socket.socket, out: Console) -> None:
@@ -24,7 +25,8 @@ def serve_locally(settings: Settings, listening: socket.socket, out: Console) ->
     if settings.redis_url is None:
         folder = settings.state_folder()
         descriptor = valkey.lock(folder)
-        stores = [Child("redis", valkey.command(settings), os.environ, [descriptor])]
+        name = f"redis (it writes to {valkey.log_path(folder)})"
+        stores = [Child(name, valkey.command(settings), os.environ, [descriptor])]
         settings = settings.model_copy(update={"redis_url": f"unix://{valkey.socket_path(folder)}"})
     settings = settings.model_copy(update={"threads": threads_of(settings, os.cpu_count() or 1)})
     environment = {**os.environ, **settings.environment()}
@@ -33,6 +35,7 @@ def serve_locally(settings: Settings, listening: socket.socket, out: Console) ->
     apis = [Child("api", _command("api"), {**environment, INHERITED_SOCKET: str(number)}, [number])]
     address = f"{settings.scheme}://{_shown(settings.host)}:{listening.getsockname()[1]}"
     out.print(f"starting {settings.workers} worker(s) and the API on {address} ...")
+    out.print("loading the models: some seconds, and up to a minute or two the first time, when they are compiled")
     supervisor = Supervisor([apis, workers, stores], settings.drain_seconds)
     supervisor.run(lambda: _models(address) is not None, lambda: _announce(address, settings, out))
     out.print("stopped: what was accepted is answered")
@@ -66,9 +69,14 @@ def _models(address: str) -> list[str] | None:
 
 
 def _announce(address: str, settings: Settings, out: Console) -> None:
-    served = ", ".join(_models(address) or ()) or "none: no checkpoint could be used, for the reasons above"
-    out.print(f"ready: {address}   (a playground; documentation and trying out: {address}/docs)")
-    out.print(f"serves {served}")
-    out.print(f"try:   curl --json '{REQUEST}' {address}/generate")
+    if served := _models(address):
+        key = f"-H '{BEARER}' " if has_keys(settings) else ""
+        out.print(f"ready: {address}   (a playground; documentation and trying out: {address}/docs)")
+        out.print(f"serves {', '.join(served)}")
+        out.print(f"try:   curl {key}--json '{REQUEST}' {address}/generate")
+    else:
+        out.print(
+            f"up, but useless: {address} serves no model; the lines above say why (vssm-server check, with advice)"
+        )
     out.print(who_is_served(settings))
     out.print("end:   Ctrl-C")

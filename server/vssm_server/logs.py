@@ -30,6 +30,7 @@ def start_logging(settings: Settings, part: str) -> None:
     handler.setFormatter(_json(part) if _as_json else Text(TEXT))
     handler.addFilter(_name)
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
+    logging.captureWarnings(True)
 
 
 def note(logger: logging.Logger, message: str, fields: dict[str, object]) -> None:
@@ -62,6 +63,8 @@ def _name(record: logging.LogRecord) -> bool:
 
 class Text(logging.Formatter):
     """A record is one line, whatever came from outside; the lines of a traceback are indented: none looks like one."""
+
+    default_msec_format = "%s.%03d"  # as in `note`
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         """The line without what an exception adds."""

@@ -4,6 +4,8 @@ A request is answered by any number of `Chunk` and then exactly one `Done` or `F
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -24,8 +26,12 @@ class Array(msgspec.Struct, frozen=True, array_like=True):
         """Raises ValueError, so that decoding fails, when the bytes do not fit dtype and shape."""
         if self.dtype not in LITTLE:
             raise ValueError(f"dtype {self.dtype!r} is not one of {', '.join(LITTLE)}")
-        size = LITTLE[self.dtype].itemsize * math.prod(self.shape)
-        if len(self.shape) > MAX_DIMENSIONS or min(self.shape, default=0) < 0 or size != len(self.data):
+        size = LITTLE[self.dtype].itemsize * math.prod(self.shape[:MAX_DIMENSIONS])
+        extents = LITTLE[self.dtype].itemsize * math.prod(max(1, extent) for extent in self.shape[:MAX_DIMENSIONS])
+        too_large = (
+            len(self.shape) > MAX_DIMENSIONS or extents >= 2**63
+        )  # numpy refuses these, even when they are empty
+        if too_large or min(self.shape, default=0) < 0 or size != len(self.data):
             raise ValueError(f"{len(self.data)} bytes are no {self.dtype} array of shape {self.shape}")
 
     @classmethod
@@ -37,6 +43,11 @@ class Array(msgspec.Struct, frozen=True, array_like=True):
     def unpack(self) -> NDArray[np.generic]:
         """The array, read-only."""
         return np.frombuffer(self.data, dtype=LITTLE[self.dtype]).reshape(self.shape)
+
+
+def _check_dimensions(array: Array, wanted: int) -> None:
+    if len(array.shape) != wanted:
+        raise ValueError(f"an array of shape {array.shape[:MAX_DIMENSIONS]} instead of {wanted} dimensions")
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +75,15 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     owner: str = ""  # whose sessions it may resume and makes
     session_version: int = 0  # least version of the session that may be resumed
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no worker can begin."""
+        if min(self.num_samples, self.num_particles, self.max_passes or 1) < 1 or self.length < 0:
+            raise ValueError("a request with a count below 1, or a negative length")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"a request with the seed {self.seed}")
+        if self.prefix is not None:
+            _check_dimensions(self.prefix, 2)
+
 
 def steps_of(request: Request) -> int:
     """Work of a request: steps of all its samples, those of the prefix for each particle."""
@@ -79,6 +99,10 @@ class Chunk(msgspec.Struct, frozen=True, tag_field="event", tag="chunk"):
     values: Array  # (num_samples, steps, size)
     queue_ms: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for values of another number of dimensions."""
+        _check_dimensions(self.values, 3)
+
 
 class Done(msgspec.Struct, frozen=True, tag_field="event", tag="done", kw_only=True):
     """The end of a request that succeeded; a stream has had its values before."""
@@ -92,6 +116,11 @@ class Done(msgspec.Struct, frozen=True, tag_field="event", tag="done", kw_only=T
     generate_ms: float
     session_version: int | None = None  # of the saved state
     passes: "Passes | None" = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for values of another number of dimensions."""
+        if self.values is not None:
+            _check_dimensions(self.values, 3)
 
 
 class Passes(msgspec.Struct, frozen=True):
@@ -189,8 +218,21 @@ class SessionHead(msgspec.Struct, frozen=True, kw_only=True):
     digest: bytes = b""  # SHA-256 of the state's bytes
 
 
+def decoder(kind: Any) -> Callable[[bytes], Any]:
+    """What decodes messages of a kind. It raises msgspec.MsgspecError for whatever is wrong with one."""
+    decode = msgspec.msgpack.Decoder(kind).decode
+
+    def strict(data: bytes) -> Any:
+        try:
+            return decode(data)
+        except (UnicodeDecodeError, RecursionError) as error:  # these msgspec lets through
+            raise msgspec.DecodeError(str(error)) from None
+
+    return strict
+
+
 encode = msgspec.msgpack.Encoder().encode
-decode_request = msgspec.msgpack.Decoder(Request).decode
-decode_reply = msgspec.msgpack.Decoder(Reply).decode
-decode_heartbeat = msgspec.msgpack.Decoder(Heartbeat).decode
-decode_head = msgspec.msgpack.Decoder(SessionHead).decode
+decode_request: Callable[[bytes], Request] = decoder(Request)
+decode_reply: Callable[[bytes], Reply] = decoder(Reply)
+decode_heartbeat: Callable[[bytes], Heartbeat] = decoder(Heartbeat)
+decode_head: Callable[[bytes], SessionHead] = decoder(SessionHead)

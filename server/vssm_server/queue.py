@@ -16,7 +16,7 @@ from redis.commands.core import Script
 from redis.exceptions import OutOfMemoryError
 
 from vssm_server import counters, keys
-from vssm_server.connect import Call, entries, run_each, script
+from vssm_server.connect import Call, entries, run_each, script, whole_number
 from vssm_server.messages import Chunk, Done, Failure, Reply, Request, SessionHead, decode_head, decode_request, encode
 from vssm_server.seal import JOB, Seal, SealError, answer_of, head_of, reply_to, version_of
 from vssm_server.tally import Tally
@@ -123,7 +123,9 @@ class Queue:
     def wait(self, block_ms: int) -> list[Job]:
         """The next new job, if one comes within `block_ms`."""
         answer = self._redis.xreadgroup(keys.GROUP, self.consumer, {keys.JOBS: ">"}, count=1, block=block_ms)
-        return self._read([(entry, fields[b"job"], 1, fields.get(b"at", b"")) for entry, fields in entries(answer)])
+        return self._read(
+            [(entry, fields.get(b"job", b""), 1, fields.get(b"at", b"")) for entry, fields in entries(answer)]
+        )
 
     def take(self, holding: int, most: int) -> list[Job]:
         """New jobs that are there: as many as make this worker's share fair, at most `most` with those it holds."""
@@ -141,7 +143,8 @@ class Queue:
         jobs = []
         for entry, payload, deliveries, since in rows:
             try:
-                jobs.append(Job(entry, decode_request(self.seal.open(JOB, payload)), deliveries, since))
+                request = decode_request(self.seal.open(JOB, payload))
+                jobs.append(Job(entry, request, deliveries, since if whole_number(since) else b""))
             except (msgspec.MsgspecError, SealError) as error:
                 log.error("a job cannot be read and is set aside: %s", error)
                 names = [keys.JOBS, keys.ASIDE, keys.TOTALS, keys.BACKLOGGED, keys.ACTIVE]

@@ -80,7 +80,9 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     def refused(self, name: str, limit: int, wait_ms: int) -> Problem:
         """The answer to a request beyond a quota."""
         seconds = min(LONGEST_WAIT_SECONDS, max(1, math.ceil(wait_ms / 1e3)))
-        message = f"The API key {self.owner!r} may have {limit} {_WHAT[name]}. Try again after Retry-After seconds."
+        message = (
+            f"The API key {self.owner!r} may have {limit} {_WHAT[name]}. Try again after the seconds in Retry-After."
+        )
         headers = self._headers(limit, 0, seconds) if name.endswith("_per_minute") else {}
         return Problem("quota_exceeded", message, retry_after=seconds, headers=headers)
 

@@ -15,7 +15,7 @@ from vssm_server.errors import STATE_UNTRUSTED, Problem
 from vssm_server.messages import SessionHead, decode_head, encode
 from vssm_server.quotas import Terms
 from vssm_server.record import Record
-from vssm_server.seal import Seal, head_of, version_of
+from vssm_server.seal import Seal, SealError, head_of, version_of
 from vssm_server.versions import Versions
 
 MOST_TRIES = 20  # of a fork whose session is advanced all the time
@@ -52,6 +52,19 @@ def untrusted() -> Problem:
     return Problem("state_untrusted", STATE_UNTRUSTED, "session_id")
 
 
+def unsealed(
+    seal: Seal, session_id: str, sealed: bytes, version: bytes | None, created: bytes | None, left_ms: int
+) -> Session:
+    """A session as it lies in Redis; version and time of making are in plain there. Raises Problem(state_untrusted)."""
+    try:
+        number, made_ms = version_of(version), version_of(created)
+        head = decode_head(seal.open(head_of(session_id, number), sealed))
+    except (msgspec.MsgspecError, SealError) as error:
+        log.error("a session cannot be read: %s", error)
+        raise untrusted() from None
+    return Session(session_id, head, number, made_ms / 1e3, time.time() + left_ms / 1e3, sealed)
+
+
 class Sessions:
     """The sessions in Redis: one hash each, with a time to live. An owner sees only what is theirs."""
 
@@ -83,16 +96,8 @@ class Sessions:
             (sealed, version, created), left_ms = await pipe.execute()
         if sealed is None or left_ms < 0:
             return None
-        try:
-            number = version_of(version)
-            head = decode_head(self._seal.open(head_of(session_id, number), sealed))
-            made = int(created) / 1e3
-        except (msgspec.MsgspecError, ValueError, TypeError) as error:
-            log.error("a session cannot be read: %s", error)
-            raise untrusted() from None
-        if head.owner != owner:
-            return None
-        return Session(session_id, head, number, made, time.time() + left_ms / 1e3, sealed)
+        session = unsealed(self._seal, session_id, sealed, version, created, left_ms)
+        return session if session.head.owner == owner else None
 
     async def fork(
         self, session_id: str, owner: str, ttl_ms: int | None, record: Record | None, terms: Terms | None = None
@@ -109,7 +114,7 @@ class Sessions:
                 return None
             if answer != "moved":
                 return await self.get(made, owner), answer == "again"
-        message = f"The session {session_id!r} is advanced all the time. Try again after Retry-After seconds."
+        message = f"The session {session_id!r} is advanced all the time. Try again after the seconds in Retry-After."
         raise Problem("session_conflict", message, "session_id")
 
     async def _copy(

@@ -69,6 +69,11 @@ def socket_path(folder: Path) -> Path:
     return path
 
 
+def log_path(folder: Path) -> Path:
+    """Where it writes what an administrator of a Redis may want to know."""
+    return folder / "redis.log"
+
+
 def command(settings: Settings) -> list[str]:
     """The command line of the embedded Redis."""
     folder = settings.state_folder()
@@ -83,6 +88,7 @@ def command(settings: Settings) -> list[str]:
         "aof-load-truncated": "yes",
         "maxmemory-policy": "noeviction",
         "loglevel": "warning",
+        "logfile": str(log_path(folder)),
         "daemonize": "no",
     }
     return [str(binary()), *(part for name, value in options.items() for part in (f"--{name}", value))]

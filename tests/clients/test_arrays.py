@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from typing import Literal
 
 import numpy as np
 import pytest
 from vssm_client import Client, options
+from vssm_client.arrays import of_npy, to_npy
 from vssm_client.options import body
 
 from tests.e2e.serving import Serve, values
@@ -41,6 +43,35 @@ def test_arrays_as_prefixes(url: str) -> None:
     assert levels.quantiles[1].array().shape == (3, 2)
     assert flat.array().shape == (1, 4, 1)
     assert empty.array().shape == (1, 0, 1)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_files_of_numpy(order: Literal["C", "F"]) -> None:
+    array = np.arange(24, dtype=np.int64).reshape(2, 3, 4, order=order)
+    again = of_npy(to_npy(array))
+    assert np.array_equal(again, array)
+    again[0] = 1  # it is one's own
+    assert of_npy(to_npy(np.zeros((2, 0, 1), np.uint8))).shape == (2, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"(3,), }", b"(9,), }"),
+        (b"(3,), }            ", b"(3000000000000,), }"),  # needs no memory
+        (b"(3,), }", b"(3,(((("),
+        (b"'|u1'", b"'|O' "),
+        (b"NUMPY\x01", b"NUMPY\x07"),
+        (b"\x93NUMPY", b""),
+    ],
+)
+def test_what_is_no_array_is_a_value_error(old: bytes, new: bytes) -> None:
+    data = to_npy(np.zeros(3, np.uint8))
+    assert old in data
+    with pytest.raises(ValueError, match="no array in numpy's format"):
+        of_npy(data.replace(old, new))
+    with pytest.raises(ValueError, match="no array in numpy's format"):
+        of_npy(data[:-1])
 
 
 def test_what_cannot_be_sent() -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import secrets
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import Any
 
 import httpx
 
-from tests.e2e.serving import parse, until
+from tests.e2e.serving import free_port, parse, until
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("gateway", "api", "worker", "redis")
+COMPOSE = ("compose", "--env-file", os.devnull)
 PATIENCE_SECONDS = 60.0
 
 
@@ -22,8 +22,7 @@ class Stack:
     """Up between `start` and `remove`; everything goes through its one published address."""
 
     def __init__(self, checkpoints: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            port = listening.getsockname()[1]
+        port = free_port()
         own = {
             "COMPOSE_PROJECT_NAME": f"vssm-test-{port}",
             "VSSM_PORT": str(port),
@@ -34,25 +33,38 @@ class Stack:
         self._environment = others | own
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_SECONDS)
 
-    def docker(self, *arguments: str, check: bool = True) -> str:
+    def set(self, **settings: str) -> None:
+        """Variables for the next `up` or `compose`; an empty one is as none."""
+        self._environment |= settings
+
+    def docker(self, *arguments: str) -> str:
         """Standard output of a docker command."""
-        done = subprocess.run(
-            ["docker", *arguments], cwd=ROOT, env=self._environment, capture_output=True, text=True, timeout=240
-        )
-        assert done.returncode == 0 or not check, f"docker {' '.join(arguments)}:\n{done.stdout}{done.stderr}"
+        done = self._run(arguments)
+        assert done.returncode == 0, f"docker {' '.join(arguments)}:\n{done.stdout}{done.stderr}"
         return done.stdout
 
-    def compose(self, *arguments: str, check: bool = True) -> str:
+    def compose(self, *arguments: str) -> str:
         """Standard output of a docker compose command, without the .env file of the folder."""
-        return self.docker("compose", "--env-file", os.devnull, *arguments, check=check)
+        return self.docker(*COMPOSE, *arguments)
+
+    def refusal(self, *arguments: str) -> str:
+        """Standard error of a docker compose command that must fail."""
+        done = self._run((*COMPOSE, *arguments))
+        assert done.returncode != 0, done.stdout
+        return done.stderr
+
+    def _run(self, arguments: tuple[str, ...]) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            ["docker", *arguments], cwd=ROOT, env=self._environment, capture_output=True, text=True, timeout=240
+        )
 
     def up(self, *arguments: str) -> None:
-        """Starts what does not run; returns when all are healthy."""
+        """Starts what does not run, or runs with other settings; returns when all are healthy."""
         self.compose("up", "--detach", "--wait", "--no-build", *arguments)
 
     def remove(self) -> None:
         """Containers, networks and volumes."""
-        self.compose("down", "--volumes", "--timeout", "5")
+        self.compose("--profile", "monitoring", "down", "--volumes", "--timeout", "5")
         self.client.close()
 
     def containers(self, service: str) -> list[str]:

@@ -84,6 +84,15 @@ def test_a_mounted_checkpoint(stack: Stack) -> None:
     assert isinstance(result["outputs"][0]["text"], str)
 
 
+def test_only_workers_have_torch(stack: Stack) -> None:
+    look = (
+        "import importlib.util as u; print(*(name for name in ('torch', 'vssm', 'opentelemetry') if u.find_spec(name)))"
+    )
+    for service, found in (("api", ["opentelemetry"]), ("worker", ["torch", "vssm", "opentelemetry"])):
+        [container] = stack.containers(service)
+        assert stack.docker("exec", container, "python3", "-c", look).split() == found
+
+
 def test_containers_can_do_little(stack: Stack) -> None:
     for service in SERVICES:
         [container] = stack.containers(service)

@@ -24,9 +24,21 @@ def environment(deployment: dict[str, Any]) -> dict[str, Any]:
 
 def test_every_variable_is_a_setting() -> None:
     given = [compose()[name]["environment"] for name in SERVER] + [environment(d) for d in deployments().values()]
+    given += [read(ROOT / "docker" / "stack.yml")[0]["services"][name]["environment"] for name in SERVER]
     dockerfile = re.findall(r"\b(VSSM_\w+)=", (ROOT / "docker" / "Dockerfile").read_text())
     names = {name for variables in [*given, dockerfile] for name in variables if name.startswith("VSSM_")}
     assert names <= SETTINGS
+
+
+def test_everybody_signs_and_apis_ask_for_keys() -> None:
+    """Under Compose the file of API keys is chosen by a variable, as there one may do without on loopback."""
+    stack: dict[str, dict[str, Any]] = read(ROOT / "docker" / "stack.yml")[0]["services"]
+    pods = deployments()
+    for name in SERVER:
+        given = (compose()[name]["environment"], stack[name]["environment"], environment(pods[f"vssm-{name}"]))
+        assert all("VSSM_SIGNING_KEY" in variables for variables in given), name
+        assert all(("VSSM_API_KEYS_FILE" in variables) == (name == "api") for variables in given), name
+    assert compose()["api"]["volumes"][0] in compose()["worker"]["volumes"]
 
 
 def test_values_are_valid_settings() -> None:

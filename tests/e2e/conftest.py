@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ def beside() -> Iterator[Callable[..., Serve]]:
     """Starts further API processes on the Redis of a server."""
     started: list[Serve] = []
 
-    def begin(server: Serve, **settings: object) -> Serve:
+    def begin(server: Serve, **settings: Any) -> Serve:
         started.append(server.beside(**settings))
         until(started[-1].alive)
         return started[-1]

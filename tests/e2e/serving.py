@@ -38,7 +38,7 @@ class Serve:
 
     def beside(self, module: str = "vssm_server", **settings: object) -> "Serve":
         """Another API process on the same Redis and workers, with settings of its own; `module` is run as program."""
-        chosen = {**self.settings, "redis_url": self.redis_url, "port": _free_port(), **settings}
+        chosen = {**self.settings, "redis_url": self.redis_url, "port": free_port(), **settings}
         folder = self.folder / f"beside-{chosen['port']}"
         folder.mkdir()
         other = Serve(folder, **chosen)
@@ -159,7 +159,8 @@ def until(condition: Callable[[], T | None], seconds: float = 60) -> T:
     return value
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Of this machine, at this moment."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return int(listening.getsockname()[1])
 

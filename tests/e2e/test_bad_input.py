@@ -152,6 +152,21 @@ def test_paths(serve: Serve, method: str, path: str, code: int, kind: str, param
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PATCH", f"/sessions/{MISSING}", "GET, DELETE"),
+        ("GET", "/generate", "POST"),
+        ("POST", "/models/image", "GET"),
+        ("POST", "/playground/main.js", "GET, HEAD"),
+    ],
+)
+def test_a_wrong_method_is_told_all_right_ones(serve: Serve, method: str, path: str, allowed: str) -> None:
+    response = serve.client.request(method, path)
+    assert allowed in check(serve, response, 405, "method_not_allowed")
+    assert response.headers.get_list("Allow") == [allowed]
+
+
+@pytest.mark.parametrize(
     ("accept", "body", "code", "kind", "param"),
     [
         ("text/html", {"model": "image"}, 406, "not_acceptable", None),

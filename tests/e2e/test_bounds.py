@@ -4,6 +4,7 @@ import contextlib
 import json
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 import trustme
+from vssm_server.api.wire import MOST_AHEAD
 
 from tests.e2e.serving import Serve, until
 
@@ -118,6 +120,60 @@ def test_idle_connections_are_closed(connect: Connect) -> None:
     answer, seconds = end(link)
     assert answer.startswith(b"HTTP/1.1 200")
     assert seconds < 5 * SECONDS
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nA b\r\n\r\n",
+        HEAD + b"Content-Length: 1, 2\r\n\r\n",
+    ],
+)
+def test_what_is_not_http_has_the_answer_of_every_error(connect: Connect, data: bytes) -> None:
+    head, _, body = end(connect(data))[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400")
+    assert json.loads(body)["error"]["type"] == "invalid_request"
+    assert b"\r\nconnection: close" in head
+
+
+def test_parts_of_files_are_not_for_asking(bounded: Serve) -> None:
+    whole = bounded.client.get("/playground/main.js")
+    for ranges in ("bytes=0-9", "bytes=9-1,x", "bytes=99999999999999999999-"):
+        answer = bounded.client.get("/playground/main.js", headers={"Range": ranges})
+        assert (answer.status_code, answer.content) == (200, whole.content)
+
+
+def test_garbage_after_a_request_takes_it_no_answer(connect: Connect) -> None:
+    body = b'{"model": "pixels", "length": 2000}'
+    data = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body + b"\x00garbage\r\n\r\n"
+    answer = end(connect(data))[0]
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["position"] == 2000
+
+
+def test_requests_sent_ahead(bounded: Serve, connect: Connect) -> None:
+    """They are answered in their order, up to a bound; and all of them end when their client leaves."""
+    slow = b'{"model": "pixels", "length": 500000, "num_samples": 8}'
+    first = HEAD + b"Content-Length: %d\r\n\r\n" % len(slow) + slow
+    other = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    assert end(connect(other * 5))[0].count(b"HTTP/1.1 200") == 5
+    cancelled, errors = bounded.metric("vssm_requests_cancelled_total"), log_of(bounded).count("Traceback")
+    link = connect(first + other * 5)
+    until(lambda: bounded.metric("vssm_requests_active") == 1)
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    link.close()
+    until(lambda: bounded.metric("vssm_requests_active") == 0)
+    assert bounded.metric("vssm_requests_cancelled_total") == cancelled + 1
+    quick = b'{"model": "pixels", "length": 4000}'
+    begun = HEAD + b"Content-Length: %d\r\n\r\n" % len(quick) + quick
+    assert end(connect(begun + other * 200))[0].count(b"HTTP/1.1 200") == MOST_AHEAD
+    assert log_of(bounded).count("Traceback") == errors
+
+
+def log_of(server: Serve) -> str:
+    return (server.folder / "log").read_text()
 
 
 def test_a_stream_that_nobody_reads_is_ended(bounded: Serve, connect: Connect) -> None:

@@ -352,3 +352,28 @@ def test_openapi_describes_them(serve: Serve) -> None:
         for name, example in content["examples"].items():
             body = {**example["value"], "model": model} | ({"size": "80x80"} if name == "large" else {})
             assert serve.client.post(path, json=body).status_code == 200, name
+
+
+def test_fewer_passes_of_text(serve: Serve, client: openai.OpenAI) -> None:
+    body: dict[str, Any] = {"model": "exact-text", "prompt": ["ab", ""], "n": 2, "seed": 3, "max_tokens": 64}
+    exact = client.completions.create(**body)
+    few = client.completions.create(**body, extra_body={"max_passes": 4})
+    assert exact.to_dict()["passes"] == {"mean": 16.0, "max": 16, "approximate": False}
+    assert few.to_dict()["passes"] == {"mean": 4.0, "max": 4, "approximate": True}
+    same = {"num_samples": 2, "length": 64, "max_passes": 4}
+    of_generate = [serve.generate(model="exact-text", prefix=p, seed=s, **same) for p, s in (("ab", 3), (None, 4))]
+    assert [choice.text for choice in few.choices] == [o["text"] for one in of_generate for o in one["outputs"]]
+    usage: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+    *_, last = client.completions.create(**body, **usage, extra_body={"max_passes": 4})
+    assert last.to_dict()["passes"] == few.to_dict()["passes"]
+
+
+def test_fewer_passes_of_images(client: openai.OpenAI) -> None:
+    body: dict[str, Any] = {"model": "exact", "prompt": "", "n": 4}
+    exact, few = (client.images.generate(**body, extra_body={"seed": 1, **most}) for most in ({}, {"max_passes": 2}))
+    assert exact.to_dict()["passes"] == {"mean": 16.0, "max": 16, "approximate": False}
+    assert few.to_dict()["passes"] == {"mean": 2.0, "max": 2, "approximate": True}
+    assert exact.data != few.data
+    assert "passes" not in client.images.generate(model="image", prompt="").to_dict()
+    with pytest.raises(openai.BadRequestError, match="max_passes is for models in exact mode"):
+        client.images.generate(model="image", prompt="", extra_body={"max_passes": 2})

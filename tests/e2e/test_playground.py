@@ -7,10 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import ViewportSize
 from vssm_server.keyring import Document, make
 
-from tests.e2e.browser import CHROMIUM, MISSING, PHONE, Playground, chromium, visit
-from tests.e2e.serving import Serve
+from tests.e2e.browser import CHROMIUM, DESKTOP, MISSING, PHONE, SHIFTS, Playground, chromium, visit
+from tests.e2e.serving import Serve, until
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
 HALF = "?model=mnist&seed=7&num_samples=4&length=14&save=true&start=nothing"
@@ -18,10 +19,15 @@ WHOLE = HALF.replace("length=14&save=true&", "")
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = Serve(tmp_path_factory.mktemp("playground")).start()
-    yield str(server.client.base_url).rstrip("/")
-    assert server.stop() == 0
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    running = Serve(tmp_path_factory.mktemp("playground")).start()
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def address(server: Serve) -> str:
+    return str(server.client.base_url).rstrip("/")
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +60,37 @@ def test_first_visit_shows_64_digits_at_once(playground: Playground, address: st
     assert visitor.page.inner_text("#status").startswith("64 samples")
     assert (visitor.errors, visitor.foreign) == ([], [])
     visitor.page.context.close()
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+@pytest.mark.parametrize("query", ["", "?model=shakespeare&seed=3", "?model=etth1&seed=3"])
+def test_nothing_jumps_when_the_first_result_comes(
+    playground: Playground, address: str, query: str, size: ViewportSize
+) -> None:
+    browser = playground.page.context.browser
+    assert browser
+    visitor = visit(browser, address, size)
+    visitor.page.add_init_script(path=SHIFTS)
+    visitor.open(query)
+    visitor.page.wait_for_timeout(100)
+    assert visitor.page.evaluate("shifts.reduce((sum, shift) => sum + shift, 0)") < 0.02
+    visitor.page.context.close()
+
+
+def test_a_page_that_comes_before_the_models_waits_for_them(playground: Playground, server: Serve) -> None:
+    worker = server.child("worker")
+    worker.suspend()
+    try:
+        until(lambda: not server.ready())
+        page = playground.page
+        page.goto(f"{playground.address}/?model=mnist&seed=7&num_samples=4")
+        page.wait_for_selector("#status:has-text('This page goes on by itself')")
+        assert page.get_by_role("alert").inner_text() == ""
+    finally:
+        worker.resume()
+    page.wait_for_selector("[data-fact=position]")
+    assert all("503" in error for error in playground.errors)  # Chromium itself tells the console of the status
+    playground.errors.clear()
 
 
 def test_same_seed_same_pictures(playground: Playground) -> None:
@@ -95,6 +132,22 @@ def test_drawing_by_keys(playground: Playground) -> None:
     playground.after(lambda: page.keyboard.press("Space"))
     assert sum(map(sum, json.loads(playground.bodies[-1])["prefix"])) == 1
     assert "ink" in page.inner_text("[aria-live=polite].unseen")
+
+
+def test_fewer_passes_of_a_model_in_exact_mode(playground: Playground) -> None:
+    page = playground.open("?model=mnist-exact&seed=7&num_samples=2").page
+    exact = playground.pixels()
+    assert playground.fact("passes") == "28"
+    page.click("#more summary")
+    page.get_by_label("Passes at most").fill("4")
+    playground.generate()
+    assert json.loads(playground.bodies[-1])["max_passes"] == 4
+    assert playground.fact("passes") == "4, approximate"
+    assert playground.pixels() != exact
+    assert visit_again(playground).fact("passes") == "4, approximate"
+    playground.open("?model=mnist&seed=7&num_samples=2")
+    assert not page.get_by_label("Passes at most").is_visible()
+    assert "max_passes" not in json.loads(playground.bodies[-1])
 
 
 @pytest.mark.parametrize("model", ["mnist", "cifar10"])
@@ -145,6 +198,10 @@ def test_fork_goes_its_own_way(playground: Playground) -> None:
     assert whole == playground.pixels() != hot
     fork.locator("[data-action=show]").click()
     assert playground.pixels() == hot
+    page.fill("#seed", str(2**63))
+    page.click("#generate")
+    page.get_by_role("alert").get_by_text("The seed must be a whole number from 0 to 2^63 - 1.").wait_for()
+    assert fork.get_by_text("shown").count() == 1  # what is shown is still the fork
     fork.locator("[data-action=forget]").click()
     fork.wait_for(state="detached")
 

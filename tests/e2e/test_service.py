@@ -193,7 +193,7 @@ def test_nothing_is_left_in_redis(serve: Serve) -> None:
         ({"VSSM_STATE_DIR": "{locked}", "VSSM_PORT": "0"}, "Another vssm-server uses"),
         ({"VSSM_STATE_DIR": "/proc/nowhere", "VSSM_PORT": "0"}, "cannot be used"),
         ({"VSSM_PROT": "1"}, "did you mean VSSM_PORT"),
-        ({"VSSM_PORT": "many"}, "VSSM_PORT: Input should be a valid integer"),
+        ({"VSSM_PORT": "many"}, "VSSM_PORT must be a valid integer"),
         ({"VSSM_REDIS_URL": "http://x"}, "must begin with redis://"),
         ({"VSSM_REDIS_URL": "redis://host:port/0"}, "VSSM_REDIS_URL cannot be used"),
         ({"VSSM_MAX_TTL_SECONDS": "10000000000000000"}, "less than or equal to 315360000"),

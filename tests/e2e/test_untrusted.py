@@ -15,7 +15,7 @@ from vssm_client.errors import StateUntrustedError
 from vssm_server import keys
 from vssm_server.connect import connect, entries
 from vssm_server.messages import Done, Failure, decode_request, encode
-from vssm_server.seal import SIZE, Seal, reply_to
+from vssm_server.seal import JOB, SIZE, Seal, reply_to
 
 from tests.e2e.serving import Serve, until, values
 
@@ -52,6 +52,15 @@ def test_a_changed_state(serve: Serve, store: redis.Redis, field: str) -> None:
     if field != "state":
         check_refused(serve.client.get(f"/sessions/{session}"))
         check_refused(serve.client.post(f"/sessions/{session}/fork"))
+    store.delete(keys.session(session))
+
+
+def test_a_time_that_is_made_up(serve: Serve, store: redis.Redis) -> None:
+    """When a session was made is not signed, as nothing depends on it."""
+    session = save(serve)
+    for created, status in ((b"9" * 15, 200), (b"9" * 400, 409), (b"soon", 409)):
+        store.hset(keys.session(session), "created", created)
+        assert serve.client.get(f"/sessions/{session}").status_code == status
     store.delete(keys.session(session))
 
 
@@ -165,6 +174,36 @@ def test_replies_that_are_made_up_are_not_heard(serve: Serve, store: redis.Redis
             assert values(answer.result()) == expected
     finally:
         worker.resume()
+
+
+def test_what_is_not_signed_may_be_anything(serve: Serve, store: redis.Redis) -> None:
+    """Streams, counts and names: nothing ends because of them."""
+    for reader in store.scan_iter("vssm:api:*"):
+        assert isinstance(reader, bytes)
+        name = reader.decode().removeprefix("vssm:api:")
+        store.xadd(keys.replies(name), {"other": "x"})
+        store.xadd(keys.replies(name), {b"\xff": b"\xff"})
+    job = Seal(b"x" * 32).close(JOB, b"")
+    for fields in ({"x": "y"}, {"job": "x", "at": "soon"}, {"job": job, "at": b"\xff" * 99}):
+        store.xadd(keys.JOBS, fields)  # type: ignore[arg-type]
+    store.set(keys.BACKLOGGED, "many")
+    for names in (keys.WORKERS, keys.APIS):
+        store.zadd(names, {b"\xff\xfe": 2**40})
+    totals: dict[bytes, bytes] = {b"\xff": b"x", b"vssm_request_seconds": b"1", b"vssm_requests": b"-" * 99}
+    for total, amount in totals.items():
+        store.hset(keys.TOTALS, total, amount)
+    pids = {child.pid for child in serve.children()}
+    try:
+        time.sleep(1.5)  # heartbeats are read twice a second
+        assert serve.client.get("/metrics").status_code == 200
+        assert serve.client.get("/readyz").status_code == 200
+    finally:
+        store.delete(keys.BACKLOGGED)
+        store.hdel(keys.TOTALS, *totals)  # type: ignore[arg-type]
+        for names in (keys.WORKERS, keys.APIS):
+            store.zrem(names, b"\xff\xfe")
+    assert serve.generate(model="pixels", length=3)["position"] == 3
+    assert {child.pid for child in serve.children()} == pids
 
 
 def test_heartbeats_that_are_made_up_bring_no_model(serve: Serve, store: redis.Redis) -> None:

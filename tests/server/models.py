@@ -9,6 +9,7 @@ import vssm
 LEVEL = {"kind": "gaussian", "size": 3, "layers": 1}
 ENCODER = {"kind": "causal", "width": 8, "state": 4, "layers": 1}
 BASE = {"levels": [LEVEL], "encoder": ENCODER, "decoder": {"width": 8, "state": 4}}
+NO_LATENTS: dict[str, object] = {"levels": [], "encoder": None}
 KINDS: dict[str, dict[str, object]] = {
     "image": {
         "length": 8,
@@ -34,9 +35,33 @@ KINDS: dict[str, dict[str, object]] = {
         "modality": "image",
         "image": {"height": 8, "width": 8},
         "observation": {"kind": "bernoulli"},
-        "levels": [],
-        "encoder": None,
+        **NO_LATENTS,
         "past": {"near": 3, "far": [4, 8], "layers": 1, "grid": [8, 8]},
+    },
+    "exact-text": {
+        "length": 64,
+        "size": 1,
+        "modality": "text",
+        "observation": {"kind": "categorical", "classes": 256},
+        **NO_LATENTS,
+        "past": {"near": 3, "far": [4, 5], "layers": 1},
+    },
+    "exact-colour": {
+        "length": 16,
+        "size": 3,
+        "modality": "image",
+        "image": {"height": 4, "width": 4, "channels": 3},
+        "observation": {"kind": "logistic_mixture", "components": 2, "context": False},
+        **NO_LATENTS,
+        "past": {"near": 5, "far": [6, 7], "layers": 1, "grid": [4, 4]},
+    },
+    "exact-series": {
+        "length": 32,
+        "size": 2,
+        "observation": {"kind": "student_t"},
+        "scaling": "prefix",
+        **NO_LATENTS,
+        "past": {"near": 3, "far": [4, 8], "layers": 1},
     },
     "blind": {
         "length": 16,
@@ -60,6 +85,8 @@ def build(kind: str, seed: int = 0) -> vssm.VSSM:
     with torch.no_grad():
         for parameter in model.past.parameters() if model.past is not None else ():
             parameter.mul_(2.0)  # so that values depend on earlier ones
+        if model.past is not None and model.past.near is not None and model.observation.dtype == torch.float32:
+            model.past.near.weight.mul_(0.2)  # and numbers do not grow without end
     return model
 
 

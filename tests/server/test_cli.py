@@ -29,7 +29,7 @@ def fails(*arguments: str, **variables: str) -> str:
 
 
 def test_wrong_settings_are_messages(tmp_path: Path) -> None:
-    assert "VSSM_PORT: Input should be a valid integer" in fails("serve", VSSM_PORT="abc")
+    assert "VSSM_PORT must be a valid integer, not 'abc'" in fails("serve", VSSM_PORT="abc")
     assert "not 'abc'" in fails("serve", VSSM_PORT="abc")
     assert "VSSM_PRT is not a setting; did you mean VSSM_PORT" in fails("serve", VSSM_PRT="1")
     assert "VSSM_REDIS_URL is needed" in fails("api")

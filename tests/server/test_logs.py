@@ -1,6 +1,9 @@
 """Lines for people: nothing that a client sends makes a line of its own."""
 
+import json
 import logging
+import subprocess
+import sys
 
 import pytest
 from vssm_server import logs, request_id
@@ -32,3 +35,12 @@ def test_lines_within_a_request_have_its_id() -> None:
     logs._name(record)
     request_id.leave(token)
     assert logs.Text("%(message)s").format(record) == "m request_id=req_1"
+
+
+def test_a_warning_of_a_library_is_a_line_too() -> None:
+    program = (
+        "import warnings; from vssm_server.logs import start_logging; from vssm_server.settings import Settings;"
+        "start_logging(Settings(log_format='json'), 'worker'); warnings.warn('beware')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "beware" in json.loads(done.stderr)["message"]

@@ -1,9 +1,11 @@
 """Messages keep their content; broken ones are refused."""
 
+import math
+
 import msgspec
 import numpy as np
 import pytest
-from vssm_server.messages import Array, Chunk, Done, Failure, decode_reply, encode
+from vssm_server.messages import Array, Chunk, Done, Failure, decode_reply, decode_request, encode
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int64", "float32", "float64"])
@@ -44,7 +46,47 @@ def test_replies_know_their_kind() -> None:
         assert decode_reply(encode(reply)) == reply
 
 
-@pytest.mark.parametrize("data", [b"", b"\xc1", encode({"event": "chunk"}), encode({"event": "other", "id": "a"})])
+NO_TEXT = encode(Failure("a", "no_worker", "m", None, 503)).replace(b"no_worker", b"\xff" * 9)
+DEEP = b"\x82\xa5event\xa7failure\xa1x" + b"\x91" * 100_000 + b"\x90"
+
+
+@pytest.mark.parametrize("shape", [(5,), (), (0, 3), (2**40, 2**40, 0), (1,) * 4])
+def test_values_have_three_dimensions(shape: tuple[int, ...]) -> None:
+    data = encode({"event": "chunk", "id": "a", "position": 3, "values": ("uint8", shape, bytes(math.prod(shape)))})
+    with pytest.raises(msgspec.ValidationError, match=r"dimensions|array of shape"):
+        decode_reply(data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"num_samples": 0}, {"num_particles": -1}, {"length": -1}, {"seed": -1}, {"prefix": ("uint8", (1,), b"1")}],
+)
+def test_requests_that_no_worker_can_begin_are_refused(change: dict[str, object]) -> None:
+    fields: dict[str, object] = {
+        "id": "gen_a",
+        "reply_to": "a",
+        "model": "m",
+        "num_samples": 1,
+        "seed": 1,
+        "length": 1,
+        "prefix": None,
+        "temperature": 1.0,
+        "output": "sample",
+        "stream": False,
+        "session_id": None,
+        "resume": False,
+        "ttl_ms": None,
+        "timeout_ms": 1000,
+        "idempotency": None,
+    }
+    assert decode_request(encode(fields)).num_samples == 1
+    with pytest.raises(msgspec.ValidationError):
+        decode_request(encode(fields | change))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xc1", encode({"event": "chunk"}), encode({"event": "other", "id": "a"}), NO_TEXT, DEEP]
+)
 def test_broken_replies_are_refused(data: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         decode_reply(data)

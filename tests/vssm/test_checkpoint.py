@@ -83,6 +83,7 @@ WRONG: list[tuple[Callable[[Path], object], str]] = [
     (edit_config(surplus=1), "exactly"),
     (edit_config(length=-1), "length: Input should be greater"),
     (edit_config(wings=2), "wings: Extra inputs"),
+    (edit_config(levels=[{"kind": "gaussian", "size": 5, "layers": 60}] * 5), "128 layers together, not 30"),
     (edit_config(size=8), "has shape"),
     (lambda f: (f / "model.safetensors").unlink(), "is missing"),
     (lambda f: (f / "model.safetensors").write_bytes(b"x" * 40), "truncated or not a safetensors"),

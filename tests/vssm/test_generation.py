@@ -185,6 +185,15 @@ def test_a_prefix_changes_what_follows() -> None:
     assert np.abs(after[0] - after[1]).max() > 1e-3
 
 
+def test_a_prefix_may_be_read_only() -> None:
+    """As those are that come in a message; a warning is an error here."""
+    prefix = np.ones((10, 7), np.uint8)
+    prefix.flags.writeable = False
+    model = MODELS["rows"]
+    [ahead] = model.advance([Window(model.start(1, 3), 10, observed=prefix)])
+    assert ahead.state.position == 10
+
+
 def test_default_length_is_what_is_left_of_the_model() -> None:
     model = MODELS["rows"]
     assert model.generate().values.shape == (1, 12, 7)

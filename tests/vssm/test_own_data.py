@@ -128,6 +128,21 @@ def test_wrong_arrays_are_refused(tmp_path: Path) -> None:
         data.load(str(tmp_path / "p.npy"), "train")
 
 
+def test_damaged_arrays_are_refused_and_need_no_memory(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", ROWS)
+    np.savez_compressed(tmp_path / "a.npz", train=ROWS)
+    whole, packed = (tmp_path / "a.npy").read_bytes(), bytearray((tmp_path / "a.npz").read_bytes())
+    shape = str(ROWS.shape).encode()
+    for damaged in (whole.replace(shape, b"(%d, 9)" % 2**40), whole.replace(shape, b"((((("), whole[:-1], whole[:9]):
+        (tmp_path / "b.npy").write_bytes(damaged)
+        with pytest.raises(DataError, match=r"is not a \.npy file of numbers"):
+            data.load(str(tmp_path / "b.npy"), "train")
+    packed[60:70] = bytes(10)
+    (tmp_path / "b.npz").write_bytes(packed)
+    with pytest.raises(DataError, match=r"is not a \.npz file of numbers"):
+        data.load(str(tmp_path / "b.npz"), "train")
+
+
 def test_the_whole_way_from_pictures_to_samples(tmp_path: Path) -> None:
     """Train, evaluate and sample, and what the data are."""
 

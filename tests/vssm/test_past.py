@@ -11,18 +11,20 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
 
-from tests.vssm.models import EXACT, build, config
+from tests.vssm.models import EXACT, PAST, build, config
 from tests.vssm.test_generation import same
 from vssm import VSSM, solve
 from vssm.compiled.networks import CompiledNetworks
 from vssm.networks import ReferenceNetworks
 from vssm.noise import Counters
+from vssm.observations.logistic_mixture import LogisticMixtureObservation
 from vssm.past import earlier
 from vssm.solve import Budget, Solved
 
 MODELS = {kind: build(kind) for kind in EXACT}
 WIDE = {kind: build(kind).double() for kind in EXACT}
-FREE = ["exact", "exact classes"]
+FREE = ["exact", "exact classes", "exact pixels"]
+FEW_LEVELS = {"kind": "logistic_mixture", "components": 2, "context": False, "levels": 3}
 
 
 def sequences(model: VSSM, steps: int) -> Tensor:
@@ -35,24 +37,40 @@ def sequences(model: VSSM, steps: int) -> Tensor:
 def drawn(model: VSSM, rows: int, steps: int) -> Solved:
     """A sample of a latent-free model in float64."""
     zeros = torch.zeros(rows, dtype=torch.int64)
-    noise = model.observation.draw_noise(Counters(zeros + 5, torch.arange(rows), zeros), steps, torch.ones(rows))
     state = {name: tensor.double() for name, tensor in model.start(rows, 5).tensors.items()}
+    noise = outsourced(model, rows, steps)
     return solve.solve(model, ReferenceNetworks(model), zeros, noise, None, state, zeros + steps - 1)
 
 
-@pytest.mark.parametrize(("kind", "steps"), [("exact", 8), ("exact classes", 2)])
+def outsourced(model: VSSM, rows: int, steps: int) -> Tensor:
+    """The noise of that sample."""
+    zeros = torch.zeros(rows, dtype=torch.int64)
+    return model.observation.draw_noise(Counters(zeros + 5, torch.arange(rows), zeros), steps, torch.ones(rows))
+
+
+@pytest.mark.parametrize(("kind", "steps"), [("exact", 8), ("exact classes", 2), ("exact pixels", 2)])
 def test_probabilities_of_all_sequences_add_up_to_one(kind: str, steps: int) -> None:
-    model = WIDE[kind]
+    model = WIDE[kind] if kind != "exact pixels" else build(kind, observation=FEW_LEVELS).double()
     total = model.log_likelihood(sequences(model, steps)).exp().sum()
     assert total.item() == pytest.approx(1.0, abs=1e-9)
 
 
-@pytest.mark.parametrize("kind", FREE)
-def test_the_bound_is_the_divergence_of_the_exact_encoder_from_the_uniform_prior(kind: str) -> None:
-    """KL of u_t uniform on (F_t(x_t - 1), F_t(x_t)] from uniform on (0, 1) is -log of the interval's width."""
-    model = WIDE[kind]
-    x = drawn(model, 5, 9).values
-    params = model.params(x, None)  # (B, T, size, 1 or classes)
+def test_a_density_has_the_integral_one() -> None:
+    """Of two steps of a number: x = sinh(y) makes the tails short, so a sum over a grid is as good as the integral."""
+    model = build("exact numbers", size=1).double()
+    y = torch.linspace(-12.0, 12.0, 400, dtype=torch.float64)
+    first, second = (grid.flatten() for grid in torch.meshgrid(y, y, indexing="ij"))
+    x = torch.stack([first, second], dim=1).sinh()[..., None]
+    with torch.no_grad():
+        log_density = model.elbo(x).nats + first.cosh().log() + second.cosh().log()
+    assert (log_density.exp().sum() * (y[1] - y[0]) ** 2).item() == pytest.approx(1.0, abs=1e-4)
+
+
+def intervals(model: VSSM, x: Tensor) -> Tensor:
+    """Widths F_t(x_t) - F_t(x_t - 1) (B, T, size) of what the noise of a discrete model lies in."""
+    params = model.params(x, None)
+    if isinstance(model.observation, LogisticMixtureObservation):
+        return pixel_intervals(model.observation, params, x.long())
     if params.shape[-1] == 1:
         probabilities = torch.cat([torch.sigmoid(-params), torch.sigmoid(params)], dim=-1)
     else:
@@ -60,11 +78,51 @@ def test_the_bound_is_the_divergence_of_the_exact_encoder_from_the_uniform_prior
     upper = probabilities.cumsum(-1)
     lower = torch.cat([torch.zeros_like(upper[..., :1]), upper[..., :-1]], dim=-1)
     at = x.long()[..., None]
-    width = (upper.gather(-1, at) - lower.gather(-1, at))[..., 0]
+    return (upper.gather(-1, at) - lower.gather(-1, at))[..., 0]
+
+
+def pixel_intervals(model: LogisticMixtureObservation, params: Tensor, x: Tensor) -> Tensor:
+    """A pixel a step: each channel's distribution given those before is a mixture whose shares they have changed."""
+    K, C, top = model.shape.components, model.shape.channels, model.shape.levels - 1
+    rows = params[..., 0]  # (B, T, P)
+    shares, links = torch.softmax(rows[..., :K], dim=-1), rows[..., K * (1 + 2 * C) :]
+    y, widths = x.to(params.dtype) * 2.0 / top - 1.0, []
+    for c in range(C):
+        mean = rows[..., K + c * K : K + (c + 1) * K]
+        for j in range(c):
+            mean = mean + links[..., (c - 1 + j) * K : (c + j) * K] * y[..., j, None]
+        scale = rows[..., K + C * K + c * K : K + C * K + (c + 1) * K].exp()
+        ends = (torch.sigmoid((y[..., c, None] + side / top - mean) / scale) for side in (1.0, -1.0))
+        level = x[..., c, None]
+        upper, lower = (torch.where(level == at, float(at > 0), end) for at, end in zip((top, 0), ends, strict=True))
+        inside = upper - lower  # (B, T, K)
+        widths.append((shares * inside).sum(-1))
+        shares = shares * inside / widths[-1][..., None]
+    return torch.stack(widths, dim=-1)
+
+
+@pytest.mark.parametrize("kind", FREE)
+def test_the_bound_is_the_divergence_of_the_exact_encoder_from_the_uniform_prior(kind: str) -> None:
+    """KL of u_t uniform on (F_t(x_t - 1), F_t(x_t)] from uniform on (0, 1) is -log of the interval's width."""
+    model = WIDE[kind]
+    x = drawn(model, 5, 9).values
     bound = model.elbo(x)
-    assert torch.allclose(bound.nats, width.log().sum((1, 2)), rtol=0, atol=1e-9)
+    assert torch.allclose(bound.nats, intervals(model, x).log().sum((1, 2)), rtol=0, atol=1e-9)
     assert torch.equal(bound.nats, model.log_likelihood(x, num_importance_samples=7))
     assert bound.kl.shape == (5, 0)
+
+
+def test_noise_of_real_numbers_is_found_again_in_them() -> None:
+    """Their exact encoder is a point, (x - location) / scale, and their density that of this noise over the scale."""
+    model, rows, steps = WIDE["exact numbers"], 4, 30
+    found = drawn(model, rows, steps)
+    params = model.params(found.values, None)
+    noise, scale = outsourced(model, rows, steps), params[..., 1].exp()
+    again = (found.values - params[..., 0]) / scale
+    assert torch.allclose(again, noise.double(), rtol=1e-5, atol=1e-5)
+    standard = torch.stack([torch.zeros_like(scale), torch.zeros_like(scale)], dim=-1)
+    expected = model.observation.log_prob(standard, again) - scale.log().sum(-1)
+    assert torch.allclose(model.elbo(found.values).nats, expected.sum(1), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", FREE)
@@ -131,7 +189,7 @@ def test_max_passes_is_for_exact_mode_and_at_least_one() -> None:
     assert Budget.of(1, 60, 2) == Budget(60, 1)
 
 
-@pytest.mark.parametrize("kind", FREE)
+@pytest.mark.parametrize("kind", [*FREE, "exact numbers"])
 def test_a_prefix_is_as_if_it_had_been_generated(kind: str) -> None:
     """Without latents conditioning is exact: the state after x does not depend on how x came about."""
     model = MODELS[kind]
@@ -196,6 +254,20 @@ def test_earlier_features_by_their_distance() -> None:
     assert earlier(e, (9,)).tolist() == [[[0]] * 5]
 
 
+def test_at_first_numbers_and_pixels_are_about_those_before() -> None:
+    torch.manual_seed(0)
+    numbers, pixels = VSSM(config("exact numbers")), VSSM(config("exact pixels", past={**PAST, "near": 5, "far": [6]}))
+    x = torch.randn(3, 9, 2)
+    location = numbers.params(x, None)[..., 0]
+    assert (location[:, 1:] - x[:, :-1]).abs().max() < 0.2
+    levels = torch.randint(0, 256, (3, 12, 3), dtype=torch.uint8)
+    y = pixels.observation.embed(levels)
+    expected = 0.75 * y[:, 4:-1] + 0.65 * y[:, 1:-4] - 0.4 * y[:, :-5]  # left, above, above the left one: rows of 4
+    means = pixels.params(levels, None)[:, 5:, 2:8, 0].reshape(3, -1, 3, 2)  # (B, T, C, K)
+    apart = torch.stack([expected[..., 0], *(expected[..., c] - 0.8 * expected[..., c - 1] for c in (1, 2))], dim=-1)
+    assert (means - apart[..., None]).abs().max() < 0.2
+
+
 def test_the_auxiliary_head_changes_only_the_objective() -> None:
     past = {"near": 2, "far": [3], "layers": 1, "auxiliary_weight": 0.5}
     model = build("hybrid", past=past).requires_grad_(True)
@@ -222,3 +294,32 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
 def test_what_does_not_fit_together_is_refused(kind: str, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         config(kind, **changes)
+
+
+@given(kind=st.sampled_from(EXACT), steps=st.integers(1, 30), data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_rows_at_their_end_stay_as_they_are_without_looking(kind: str, steps: int, data: st.DataObject) -> None:
+    """As on a device that is not waited for: all rows take part in all windows, in any order of their ends."""
+    model = MODELS[kind]
+    last = torch.tensor(data.draw(st.lists(st.integers(0, steps - 1), min_size=1, max_size=5)))
+    rows, networks = len(last), CompiledNetworks(model)
+    position = torch.zeros(rows, dtype=torch.int64)
+    state, noise = model.start(rows, 5).tensors, outsourced(model, rows, steps)
+    d = torch.randn(rows, steps, model.config.decoder.width) if model.levels else None
+    with torch.no_grad():
+        looking, not_looking = (
+            solve.solve(model, networks, position, noise, d, state, last, waits=waits) for waits in (True, False)
+        )
+    assert torch.equal(looking.passes, not_looking.passes)
+    for name, tensor in looking.state.items():
+        assert torch.equal(tensor, not_looking.state[name])
+    for row, end in enumerate(last.tolist()):
+        assert torch.equal(looking.values[row, : end + 1], not_looking.values[row, : end + 1])
+
+
+def test_passes_that_depend_on_values_are_no_graph() -> None:
+    sure, guessing = MODELS["exact"], build("exact", past={"near": 0, "far": [1, 2], "layers": 1})
+    assert solve.as_always(sure, None)
+    assert solve.as_always(build("rows"), None)
+    assert not solve.as_always(sure, sure.budget(2, 60))
+    assert not solve.as_always(guessing, None)

@@ -5,8 +5,8 @@
     near   (near, F, H)       weights by distance - 1
     out    (H, P), (P,)       weights and bias of the head's last layer
 
-Bits and classes are chosen inside the loop; other values by the observation itself, a call a step. Every sequence is
-computed by itself, every sum in a fixed order, so bits do not depend on the others or on where windows begin.
+Values are chosen inside the loop, as their observation's `choose` does it. Every sequence is computed by itself, every
+sum in a fixed order, so bits do not depend on the others or on where windows begin.
 """
 
 from __future__ import annotations
@@ -21,10 +21,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from vssm.compiled.exact import limited_exp
 from vssm.compiled.kernels import squash
 from vssm.observations import Observation
 from vssm.observations.bernoulli import BernoulliObservation
 from vssm.observations.categorical import CategoricalObservation
+from vssm.observations.gaussian import GaussianObservation
+from vssm.observations.logistic_mixture import LogisticMixtureObservation
+from vssm.observations.pixels import draw_step
+from vssm.observations.student_t import LOG_SCALE_LIMIT, StudentTObservation
 from vssm.parallel import over_threads
 from vssm.ssm import MLP
 
@@ -48,13 +53,13 @@ def pack_head(past: Past, observation: Observation) -> Head:
     """The weights as the loops read them."""
     last = cast(nn.Linear, cast(MLP, observation.head)[-1])
     weight = last.weight.new_zeros(last.in_features, 0) if past.near is None else past.near.weight
-    near = _numbers(weight).reshape(len(weight), past.config.near, observation.feature_size)  # (H, near, F)
+    near = _array(weight).reshape(len(weight), past.config.near, observation.feature_size)  # (H, near, F)
     each = observation.embedding.weight if isinstance(observation, CategoricalObservation) else torch.zeros(0, 0)
     return Head(
         np.ascontiguousarray(near.transpose(1, 2, 0)),
-        np.ascontiguousarray(_numbers(last.weight).T),
-        _numbers(last.bias),
-        _numbers(each),
+        np.ascontiguousarray(_array(last.weight).T),
+        _array(last.bias),
+        _array(each),
     )
 
 
@@ -70,16 +75,17 @@ def sweep(head: Head, observation: Observation, b: Tensor, e: Tensor, noise: Ten
         _run(_bits, rows, *weights, b.numpy(), features, given, made, values.numpy())
     elif isinstance(observation, CategoricalObservation):
         _run(_classes, rows, *weights, head.table, b.numpy(), features, given, made, values.numpy())
+    elif isinstance(observation, LogisticMixtureObservation):
+        shape = observation.shape
+        sizes = shape.components, shape.channels, shape.levels, shape.context
+        _run(_pixels, rows, *weights, *sizes, b.numpy(), features, given, made, values.numpy())
     else:
-        for t in range(steps):
-            _run(_step, rows, t, *weights, b.numpy(), features, made)
-            chosen = observation.choose(params[:, t : t + 1], noise[:, t : t + 1])
-            values[:, t : t + 1] = chosen
-            e[:, len(head.near) + t] = observation.embed(chosen)[:, 0]
+        assert isinstance(observation, GaussianObservation | StudentTObservation)
+        _run(_numbers, rows, *weights, b.numpy(), features, given, made, values.numpy())
     return values, params
 
 
-def _numbers(tensor: Tensor) -> Floats:
+def _array(tensor: Tensor) -> Floats:
     return cast(Floats, tensor.detach().float().contiguous().numpy())
 
 
@@ -113,14 +119,6 @@ def _parameters(near, out, bias, known, e, t, hidden, made):  # type: ignore[no-
 
 
 @numba.njit(cache=True, nogil=True)
-def _step(first, last, t, near, out, bias, b, e, made):  # type: ignore[no-untyped-def]
-    """One step of sequences `first` to `last`."""
-    hidden = np.empty(out.shape[0], np.float32)
-    for r in range(first, last):
-        _parameters(near, out, bias, b[r, t], e[r], t, hidden, made[r, t])
-
-
-@numba.njit(cache=True, nogil=True)
 def _bits(first, last, near, out, bias, b, e, noise, made, values):  # type: ignore[no-untyped-def]
     """All steps of sequences `first` to `last`; logistic noise."""
     count, hidden = near.shape[0], np.empty(out.shape[0], np.float32)
@@ -150,3 +148,34 @@ def _classes(first, last, near, out, bias, table, b, e, noise, made, values):  #
                 values[r, t, i] = best
                 for f in range(each):
                     e[r, count + t, i * each + f] = table[best, f]
+
+
+@numba.njit(cache=True, nogil=True)
+def _pixels(first, last, near, out, bias, K, C, levels, context, b, e, noise, made, values):  # type: ignore[no-untyped-def]
+    """All steps of sequences `first` to `last`; Gumbel and logistic noise, see `vssm.observations.pixels`."""
+    count, hidden = near.shape[0], np.empty(out.shape[0], np.float32)
+    pixels, scale = values.shape[2] // C, np.float32(2.0 / (levels - 1))
+    for r in range(first, last):
+        for t in range(b.shape[1]):
+            _parameters(near, out, bias, b[r, t], e[r], t, hidden, made[r, t])
+            draw_step(made[r, t].reshape(-1, pixels), noise[r, t], K, C, levels, context, values[r, t])
+            for i in range(values.shape[2]):
+                e[r, count + t, i] = values[r, t, i] * scale - np.float32(1.0)
+
+
+@numba.njit(cache=True, nogil=True)
+def _numbers(first, last, near, out, bias, b, e, noise, made, values):  # type: ignore[no-untyped-def]
+    """All steps of sequences `first` to `last`; noise around locations, scaled where there are log scales as well."""
+    count, hidden = near.shape[0], np.empty(out.shape[0], np.float32)
+    size = values.shape[2]
+    each = out.shape[1] // size
+    for r in range(first, last):
+        for t in range(b.shape[1]):
+            _parameters(near, out, bias, b[r, t], e[r], t, hidden, made[r, t])
+            for i in range(size):
+                scale = np.float32(1.0)
+                if each == 2:
+                    scale = limited_exp(made[r, t, 2 * i + 1], LOG_SCALE_LIMIT)
+                value = made[r, t, each * i] + scale * noise[r, t, i]
+                values[r, t, i] = value
+                e[r, count + t, i] = value

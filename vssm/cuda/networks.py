@@ -24,15 +24,19 @@ from torch.nn import functional as F
 
 from vssm import gates
 from vssm.cuda import INTERPRETED
+from vssm.cuda.bits import pack_bits
 from vssm.cuda.graphs import STEPS, Function, Graphs, Tensors
 from vssm.cuda.linear import Norm, Packed, Precision, gated, latent, linear, pack
 from vssm.cuda.recurrence import planar_recurrence
 from vssm.flow import LOG_SCALE_LIMIT, Flow, given
 from vssm.latents import CategoricalLatent, GaussianLatent
+from vssm.solve import best_window
 from vssm.ssm import MLP, Bidirectional, Block, Stack
 
 if TYPE_CHECKING:
     from vssm.model import VSSM
+
+WINDOWS = 64  # of the longest graph of a decoder that reads earlier values
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class TritonNetworks:
 
     def __init__(self, model: VSSM, precision: Precision = "bf16") -> None:
         self._model, self._precision = model, precision
-        self._graphs = Graphs({*STEPS, min(model.config.length, max(STEPS))})
+        self._graphs = Graphs(_buckets(model))
         self._stream = torch.bfloat16 if precision == "bf16" and not INTERPRETED else torch.float32
         self._embed = None if model.embed is None else self._linear(model.embed)
         encoder = model.encoder
@@ -91,6 +95,7 @@ class TritonNetworks:
         self._head = self._mlp(head) if isinstance(head, MLP) else self._linear(cast(nn.Linear, head))
         past = model.past
         self._past = None if past is None else _Past(self._linear(past.far), self._blocks(past.stack), self._near())
+        self._bits = pack_bits(past, model.observation)
 
     def encode(self, features: Tensor, state: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """Encoder features (B, T, E) of what the encoder reads (B, T, F), and its state."""
@@ -157,7 +162,9 @@ class TritonNetworks:
         return linear(head.hidden, features, norm=head.norm), after
 
     def sweep(self, b: Tensor, e: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Networks.sweep`; a few kernels a step."""
+        """See `Networks.sweep`; one kernel for single bits, else a few a step."""
+        if self._bits is not None:
+            return self._bits.sweep(b, e, noise)
         past, head, observation = self._past, self._head, self._model.observation
         assert past is not None
         assert isinstance(head, _MLP)
@@ -174,9 +181,7 @@ class TritonNetworks:
         return torch.cat(values, dim=1), torch.cat(made, dim=1)
 
     def run(self, name: Hashable, function: Function, inputs: Tensors, steps: int, timed: Collection[str]) -> Tensors:
-        """`function(inputs, steps)` from a CUDA graph, see `Graphs.run`; without one where passes depend on values."""
-        if self._past is not None:
-            return function(inputs, steps)
+        """`function(inputs, steps)` from a CUDA graph, see `Graphs.run`."""
         return self._graphs.run(name, function, inputs, steps, timed)
 
     # -- running -------------------------------------------------------------------------------------------------
@@ -249,6 +254,15 @@ class TritonNetworks:
             ssm.skip.detach().contiguous(),
             None if block.linear else self._linear(block.mix, 2),
         )
+
+
+def _buckets(model: VSSM) -> set[int]:
+    """Steps of graphs; those of a decoder that reads earlier values have whole windows, some kernels each."""
+    if model.past is None:
+        return {*STEPS, min(model.config.length, max(STEPS))}
+    window = best_window(model.past.config.near)
+    whole = min(-(-model.config.length // window), WINDOWS)
+    return {window * count for count in (*(1 << k for k in range(WINDOWS.bit_length())), whole)}
 
 
 def _norm(module: nn.LayerNorm) -> Norm:

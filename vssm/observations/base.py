@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from vssm.noise import Counters
 from vssm.ssm import MLP
 
 LARGEST = 1e6
+_REST_AT_FIRST = 0.1  # how little values that are expected from those before depend on else
 
 
 class ObservationError(ValueError):
@@ -45,6 +46,12 @@ class Observation(nn.Module, ABC):
     def shaped(self, out: Tensor) -> Tensor:
         """What the head makes, (B, T, outputs), as parameters (B, T, *params_shape)."""
         return out.reshape(*out.shape[:-1], *self.params_shape)
+
+    def expect(self, near: nn.Linear, shares: dict[int, float]) -> None:
+        """Makes values begin near a sum of `shares` of those before, by distance, of whose features `near` reads.
+
+        Classes and bits leave this to training.
+        """
 
     @abstractmethod
     def embed(self, x: Tensor) -> Tensor:
@@ -92,6 +99,25 @@ class Observation(nn.Module, ABC):
 
     @abstractmethod
     def _check_range(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]: ...
+
+
+def pass_on(head: nn.Module, near: nn.Linear, size: int, shares: dict[int, float]) -> Tensor | None:
+    """Has hidden units of `head` hold such a sum of values; returns what makes it of them, (size, units).
+
+    Two units a value do, as activate(h) - activate(-h) = h. None where the head has too few.
+    """
+    _, first, _, last = cast("list[nn.Linear]", head)
+    units = 2 * size
+    if last.in_features < units:
+        return None
+    both = torch.eye(size).repeat_interleave(2, 0) * torch.tensor([1.0, -1.0]).repeat(size)[:, None]  # (units, size)
+    with torch.no_grad():
+        for tensor in (first.weight, first.bias, near.weight):
+            tensor[:units] = 0.0
+        for distance, share in shares.items():
+            near.weight[:units, (distance - 1) * size : distance * size] = share * both
+        last.weight *= _REST_AT_FIRST
+    return both.T
 
 
 def whole_numbers(x: np.ndarray[Any, Any], high: int, dtype: type) -> np.ndarray[Any, Any]:

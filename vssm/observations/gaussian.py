@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vssm.exact import exact_exp
 from vssm.noise import Counters, Purpose
-from vssm.observations.base import Observation, real_numbers
+from vssm.observations.base import Observation, pass_on, real_numbers
 
 
 class GaussianObservation(Observation):
@@ -23,6 +23,14 @@ class GaussianObservation(Observation):
         super().__init__(size, (size, 1), width, linear)
         self.feature_size = size
         self.log_scale = nn.Parameter(torch.zeros(size))
+
+    def expect(self, near: nn.Linear, shares: dict[int, float]) -> None:
+        """See `Observation`."""
+        sums = pass_on(self.head, near, self.size, shares)
+        if sums is not None:
+            last = cast(nn.Linear, cast(nn.Sequential, self.head)[-1])
+            with torch.no_grad():
+                last.weight[:, : sums.shape[1]] = sums
 
     def embed(self, x: Tensor) -> Tensor:
         return x if x.is_floating_point() else x.float()

@@ -25,12 +25,13 @@ from torch.nn import functional as F
 from vssm import config
 from vssm.exact import exact_exp
 from vssm.noise import Counters, Purpose
-from vssm.observations.base import Observation, whole_numbers
+from vssm.observations.base import Observation, pass_on, whole_numbers
 from vssm.observations.pixels import LOG_SCALE_LIMIT, Shape, draw_pixels, scaled
 
 _CONTEXT_AT_FIRST = _LINK_AT_FIRST = 0.8
 _LOG_SCALE_AT_FIRST = -2.5
 _SPREAD_AT_FIRST = 0.2
+_LOG_SCALES_AROUND = (-4.5, -2.5)  # what is expected from those before
 _GUMBEL, _LOGISTIC = Purpose.OBSERVATION, Purpose.OBSERVATION + 1
 
 
@@ -70,11 +71,23 @@ class LogisticMixtureObservation(Observation):
             bias[K + C * K : K + 2 * C * K] = _LOG_SCALE_AT_FIRST
             if shape.context:
                 weight[-C * C :] *= 0.1
-                together = torch.eye(C) - _LINK_AT_FIRST * torch.diag(torch.ones(C - 1), -1)
-                bias[-C * C :] = _CONTEXT_AT_FIRST * together.reshape(-1, 1)
+                bias[-C * C :] = _CONTEXT_AT_FIRST * _apart(C).reshape(-1, 1)
             links = bias[K + 2 * C * K : K + (2 * C + shape.links) * K].view(shape.links, K, self.params_shape[1])
             for c in range(1, C):  # a channel on the one before it: the last link of each channel
                 links[2 * (c - 1)] = _LINK_AT_FIRST
+
+    def expect(self, near: nn.Linear, shares: dict[int, float]) -> None:
+        """See `Observation`; a step of many pixels begins with their links to each other instead."""
+        K, C = self.shape.components, self.shape.channels
+        sums = None if self.params_shape[1] > 1 else pass_on(self.head, near, C, shares)
+        if sums is None:
+            return
+        last = cast(nn.Linear, cast(nn.Sequential, self.head)[-1])
+        with torch.no_grad():
+            means = last.weight[K : K + C * K].view(C, K, -1)
+            means[:, :, : sums.shape[1]] = (_apart(C) @ sums)[:, None]
+            last.bias[K : K + C * K] = 0.0
+            last.bias[K + C * K : K + 2 * C * K] = torch.linspace(*_LOG_SCALES_AROUND, K).repeat(C)
 
     def _parts(self, params: Tensor) -> Parts:
         K, C = self.shape.components, self.shape.channels
@@ -149,6 +162,11 @@ class LogisticMixtureObservation(Observation):
 
     def _check_range(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return whole_numbers(x, self.shape.levels - 1, np.uint8)
+
+
+def _apart(channels: int) -> Tensor:
+    """What means are of expected channels (C, C), where a channel is linked to the one before it at first."""
+    return torch.eye(channels) - _LINK_AT_FIRST * torch.diag(torch.ones(channels - 1), -1)
 
 
 def _from_before(context: Tensor, y: Tensor) -> Tensor:

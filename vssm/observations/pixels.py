@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vssm.compiled.noise import polynomial
-from vssm.exact import LN2, TAYLOR, exact_exp
+from vssm.compiled.exact import limited_exp
+from vssm.exact import exact_exp
 from vssm.parallel import array, over_threads
 
 LOG_SCALE_LIMIT = 8.0
@@ -132,40 +132,34 @@ def _level(drawn: Tensor, levels: int) -> Tensor:
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _draw(first, last, params, noise, K, C, levels, context, out):  # type: ignore[no-untyped-def]
     """Rows `first` to `last` of params (rows, P, W), noise (rows, W * K + W * C) and out (rows, W * C)."""
-    one, half = np.float32(1.0), np.float32(0.5)
-    step, middle = np.float32(2.0 / (levels - 1)), np.float32(0.5 * (levels - 1))
-    W = params.shape[2]
-    before, pixel = np.zeros(C, np.float32), np.zeros(C, np.float32)
-    at_scale = K + C * K
-    at_link = at_scale + C * K
-    at_context = at_link + K * (C * (C - 1) // 2)
     for r in range(first, last):
-        p = params[r]
-        for i in range(W):
-            chosen, best = 0, p[0, i] + noise[r, i * K]
-            for k in range(1, K):
-                value = p[k, i] + noise[r, i * K + k]
-                if value > best:
-                    chosen, best = k, value
-            for c in range(C):
-                mean = p[K + c * K + chosen, i]
-                if context and i > 0:
-                    for j in range(C):
-                        mean += p[at_context + c * C + j, i] * before[j]
-                for j in range(c):
-                    mean += p[at_link + (c - 1 + j) * K + chosen, i] * pixel[j]
-                scale = _exp(p[at_scale + c * K + chosen, i])
-                drawn = mean + scale * noise[r, W * K + i * C + c]
-                level = np.floor((drawn + one) * middle + half)
-                level = min(level, np.float32(levels - 1)) if level > 0 else np.float32(0.0)
-                out[r, i * C + c] = np.uint8(level)
-                pixel[c] = level * step - one
-            before[:] = pixel
+        draw_step(params[r], noise[r], K, C, levels, context, out[r])
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _exp(x):  # type: ignore[no-untyped-def]
-    """`exact_exp` of a limited float32."""
-    wide = min(max(np.float64(x), -LOG_SCALE_LIMIT), LOG_SCALE_LIMIT)
-    power = np.rint(wide * (1.0 / LN2))
-    return np.float32(polynomial(wide - power * LN2, TAYLOR) * 2.0 ** np.int64(power))
+def draw_step(p, noise, K, C, levels, context, out):  # type: ignore[no-untyped-def]
+    """One step from p (P, W) and noise (W * K + W * C), into out (W * C)."""
+    one, half = np.float32(1.0), np.float32(0.5)
+    step, middle = np.float32(2.0 / (levels - 1)), np.float32(0.5 * (levels - 1))
+    W = p.shape[1]
+    at_scale = K + C * K
+    at_link = at_scale + C * K
+    at_context = at_link + K * (C * (C - 1) // 2)
+    for i in range(W):
+        chosen, best = 0, p[0, i] + noise[i * K]
+        for k in range(1, K):
+            value = p[k, i] + noise[i * K + k]
+            if value > best:
+                chosen, best = k, value
+        for c in range(C):
+            mean = p[K + c * K + chosen, i]
+            if context and i > 0:
+                for j in range(C):
+                    mean += p[at_context + c * C + j, i] * (out[(i - 1) * C + j] * step - one)
+            for j in range(c):
+                mean += p[at_link + (c - 1 + j) * K + chosen, i] * (out[i * C + j] * step - one)
+            scale = limited_exp(p[at_scale + c * K + chosen, i], LOG_SCALE_LIMIT)
+            drawn = mean + scale * noise[W * K + i * C + c]
+            level = np.floor((drawn + one) * middle + half)
+            level = min(level, np.float32(levels - 1)) if level > 0 else np.float32(0.0)
+            out[i * C + c] = np.uint8(level)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from vssm.exact import exact_exp
 from vssm.noise import Counters, Purpose
 from vssm.observations.bailey import student_noise
-from vssm.observations.base import Observation, real_numbers
+from vssm.observations.base import Observation, pass_on, real_numbers
 
 LEAST_FREEDOM = 2.1  # above 2 the variance is finite
 LOG_SCALE_LIMIT = 10.0
+_LOG_SCALE_AROUND = -1.5  # what is expected from those before
 _LOG_FREEDOM_LIMIT = 8.0
 _LOG_FREEDOM_AT_FIRST = math.log(5.0)
 
@@ -29,6 +30,16 @@ class StudentTObservation(Observation):
         super().__init__(size, (size, 2), width, linear)
         self.feature_size = size
         self.log_freedom = nn.Parameter(torch.full((size,), _LOG_FREEDOM_AT_FIRST))
+
+    def expect(self, near: nn.Linear, shares: dict[int, float]) -> None:
+        """See `Observation`."""
+        sums = pass_on(self.head, near, self.size, shares)
+        if sums is None:
+            return
+        last = cast(nn.Linear, cast(nn.Sequential, self.head)[-1])
+        with torch.no_grad():
+            last.weight.view(self.size, 2, -1)[:, 0, : sums.shape[1]] = sums
+            last.bias.view(self.size, 2)[:, 1] = _LOG_SCALE_AROUND
 
     def degrees_of_freedom(self) -> Tensor:
         """nu (size,), from 2.1 to about 3000, where the distribution is as good as normal."""

@@ -23,7 +23,7 @@ app = typer.Typer(
 
 @app.command()
 def generate(
-    model: Annotated[str | None, typer.Option(help="Name of the model; optional when one is served.")] = None,
+    model: Annotated[str | None, typer.Option(help="Name of the model; by default the server's own choice.")] = None,
     num_samples: Annotated[int | None, typer.Option(help="Independent sequences; 1 if absent.", min=1)] = None,
     length: Annotated[
         int | None, typer.Option(help="New steps; by default up to the model's own length.", min=0)
@@ -66,7 +66,7 @@ def generate(
 
       vssm-client generate --session sess_0123456789abcdef0123456789abcdef --out rest.npy
 
-      vssm-client generate --model tales --prefix start.txt --length 500 --stream
+      vssm-client generate --model shakespeare --prefix start.txt --length 500 --stream
     """
     with connected(url, timeout, retries, api_key) as client:
         options: Options = {

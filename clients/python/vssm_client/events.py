@@ -34,7 +34,7 @@ class EventReader:
 
     def _line(self, line: bytes) -> Iterator[Event]:
         if line.startswith(b"event:"):
-            self._event = line[6:].strip().decode()
+            self._event = line[6:].strip().decode(errors="replace")
         elif line.startswith(b"data:"):
             self._data.append(line[5:].strip())
         elif not line and self._data:

@@ -17,7 +17,7 @@ export interface paths {
          * Generate sequences: new ones, the continuation of a prefix, or more of a session
          * @description Values depend on the model, the seed and the request only: not on how it is cut, streamed, resumed or batched.
          */
-        post: operations["generate_generate_post"];
+        post: operations["generate"];
         delete?: never;
         options?: never;
         head?: never;
@@ -115,14 +115,14 @@ export interface paths {
          * What a session is
          * @description Position, seed, model and time of expiry of a saved state.
          */
-        get: operations["get_session_sessions__session_id__get"];
+        get: operations["get_session"];
         put?: never;
         post?: never;
         /**
          * End a session
          * @description The state is gone at once.
          */
-        delete: operations["delete_session_sessions__session_id__delete"];
+        delete: operations["delete_session"];
         options?: never;
         head?: never;
         patch?: never;
@@ -141,7 +141,7 @@ export interface paths {
          * Copy a session under a new id
          * @description Original and copy continue independently; given the same requests, they make the same values.
          */
-        post: operations["fork_session_sessions__session_id__fork_post"];
+        post: operations["fork_session"];
         delete?: never;
         options?: never;
         head?: never;
@@ -304,6 +304,8 @@ export interface components {
             /** Choices */
             choices: components["schemas"]["Choice"][];
             usage: components["schemas"]["CompletionUsage"] | null;
+            /** @description Beyond OpenAI's, and only of models in exact mode. In a stream it comes with the usage. */
+            passes?: components["schemas"]["PassesResponse"] | null;
         };
         /**
          * CompletionUsage
@@ -470,6 +472,8 @@ export interface components {
             /** Data */
             data: components["schemas"]["Image"][];
             usage: components["schemas"]["ImageUsage"];
+            /** @description Beyond OpenAI's, and only of models in exact mode. */
+            passes?: components["schemas"]["PassesResponse"] | null;
         };
         /**
          * Model
@@ -874,7 +878,7 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    generate_generate_post: {
+    generate: {
         parameters: {
             query?: never;
             header?: {
@@ -1070,7 +1074,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
-            /** @description The queue is full; wait for `Retry-After` seconds. */
+            /** @description The queue is full, or a quota of the API key is used up; wait for `Retry-After` seconds. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -1169,6 +1173,11 @@ export interface operations {
                      * @description 1 if absent; 0 takes the most likely value.
                      */
                     temperature?: number | null;
+                    /**
+                     * Max Passes
+                     * @description Beyond OpenAI's. For models in exact mode (those with steps_a_pass): stop after so many passes. Where they are too few for exact samples the values are an approximation, and the answer's passes say so.
+                     */
+                    max_passes?: number | null;
                     /**
                      * Stop
                      * @description Up to 4 strings; a completion ends before the one that is complete first.
@@ -1316,7 +1325,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The queue is full; wait for `Retry-After` seconds. */
+            /** @description The queue is full, or a quota of the API key is used up; wait for `Retry-After` seconds. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -1422,6 +1431,11 @@ export interface operations {
                      * @description Beyond OpenAI's: 1 if absent; 0: most likely values.
                      */
                     temperature?: number | null;
+                    /**
+                     * Max Passes
+                     * @description Beyond OpenAI's. For models in exact mode (those with steps_a_pass): stop after so many passes. Where they are too few for exact samples the values are an approximation, and the answer's passes say so.
+                     */
+                    max_passes?: number | null;
                     /**
                      * User
                      * @description Accepted, and not used.
@@ -1571,7 +1585,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The queue is full; wait for `Retry-After` seconds. */
+            /** @description The queue is full, or a quota of the API key is used up; wait for `Retry-After` seconds. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -1672,6 +1686,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description Redis has no memory left. */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description Any other error. */
             default: {
                 headers: {
@@ -1739,6 +1762,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description Redis has no memory left. */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description Any other error. */
             default: {
                 headers: {
@@ -1750,7 +1782,7 @@ export interface operations {
             };
         };
     };
-    get_session_sessions__session_id__get: {
+    get_session: {
         parameters: {
             query?: never;
             header?: never;
@@ -1797,6 +1829,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
+            /** @description The session is being advanced by another request, or does not fit. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
             /** @description No worker, Redis is away, the checkpoint is damaged, or the server is shutting down. */
             503: {
                 headers: {
@@ -1817,7 +1858,7 @@ export interface operations {
             };
         };
     };
-    delete_session_sessions__session_id__delete: {
+    delete_session: {
         parameters: {
             query?: never;
             header?: never;
@@ -1862,6 +1903,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
+            /** @description The session is being advanced by another request, or does not fit. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
             /** @description No worker, Redis is away, the checkpoint is damaged, or the server is shutting down. */
             503: {
                 headers: {
@@ -1882,7 +1932,7 @@ export interface operations {
             };
         };
     };
-    fork_session_sessions__session_id__fork_post: {
+    fork_session: {
         parameters: {
             query?: never;
             header?: {
@@ -1951,6 +2001,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
+            /** @description The session is being advanced by another request, or does not fit. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
             /** @description The body is too large, or the request for the memory of a worker. */
             413: {
                 headers: {
@@ -1971,6 +2030,15 @@ export interface operations {
             };
             /** @description A field has a value that is not allowed; `param` names it. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description The queue is full, or a quota of the API key is used up; wait for `Retry-After` seconds. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2052,6 +2120,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorResponse"];
                 };
             };
+            /** @description Redis has no memory left; nothing was saved. */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
             /** @description Any other error. */
             default: {
                 headers: {
@@ -2112,6 +2189,15 @@ export interface operations {
             };
             /** @description No worker, Redis is away, the checkpoint is damaged, or the server is shutting down. */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorResponse"];
+                };
+            };
+            /** @description Redis has no memory left; nothing was saved. */
+            507: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -4,22 +4,18 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI, Security
-from fastapi.security import HTTPBearer
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
 from vssm_server import __version__
 from vssm_server.api import generate, health, playground, problems, resources
 from vssm_server.api.body import BodyLimit
-from vssm_server.api.documented import DESCRIPTION
+from vssm_server.api.documented import BEARER, DESCRIPTION
 from vssm_server.api.guard import Guard
 from vssm_server.api.openai import completions, images, models
 from vssm_server.api.openai import errors as openai
 from vssm_server.api.state import Api
 from vssm_server.settings import Settings
-
-# For the documentation only: the guard has looked at the key before.
-BEARER = HTTPBearer(scheme_name="API key", description="Where the server has API keys: vssm_...", auto_error=False)
 
 
 def create_app(settings: Settings) -> FastAPI:

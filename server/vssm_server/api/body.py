@@ -102,7 +102,11 @@ async def read(request: Request, model: type[M]) -> M:
         shown = media_type[:60] or "none"
         message = f"The content type must be application/json, not {shown} (with curl: --json)."
         raise Problem("unsupported_media_type", message)
-    most = (await api_of(request)).settings.max_json_depth
+    return parse(data, model, (await api_of(request)).settings.max_json_depth)
+
+
+def parse(data: bytes, model: type[M], most: int) -> M:
+    """A body as `model`, nested `most` levels deep at most. Raises Problem."""
     if deeper_than(data, most):
         raise Problem("invalid_request", f"The body is nested deeper than {most} levels, or its brackets do not match.")
     try:

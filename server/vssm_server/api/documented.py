@@ -2,8 +2,12 @@
 
 from typing import Any
 
+from fastapi.security import HTTPBearer
+
 from vssm_server.api.schema import EXAMPLES, ErrorResponse, ForkRequest, GenerateRequest
 from vssm_server.errors import STATUS
+
+GENERATE_ID, GET_SESSION, FORK_SESSION, DELETE_SESSION = "generate", "get_session", "fork_session", "delete_session"
 
 _MEANING = {
     400: "The body is not a JSON object.",
@@ -15,17 +19,20 @@ _MEANING = {
     413: "The body is too large, or the request for the memory of a worker.",
     415: "The body is not application/json.",
     422: "A field has a value that is not allowed; `param` names it.",
-    429: "The queue is full; wait for `Retry-After` seconds.",
+    429: "The queue is full, or a quota of the API key is used up; wait for `Retry-After` seconds.",
     500: "Generation failed.",
     503: "No worker, Redis is away, the checkpoint is damaged, or the server is shutting down.",
     504: "The deadline passed; nothing was saved.",
     507: "Redis has no memory left; nothing was saved.",
 }
 
+# For the documentation only: the guard has looked at the key before.
+BEARER = HTTPBearer(scheme_name="api_key", description="Where the server has API keys: vssm_...", auto_error=False)
+
 DESCRIPTION = """Generates whole sequences in one parallel pass, conditioned on a prefix if given, streamed chunk by
 chunk if asked, and resumed later from a saved state of constant size.
 
-Every error has the body `{"error": {"type", "message", "param", "code"}}`. The types: """ + ", ".join(
+Every error has the body `{"error": {"type", "message", "param", "code", "request_id"}}`. The types: """ + ", ".join(
     f"`{name}` ({code})" for name, code in STATUS.items()
 )
 
@@ -53,6 +60,22 @@ IDEMPOTENCY: dict[str, Any] = {
     "run again: the first answer comes, with `Idempotency-Replayed: true`. A request that failed may run again.",
 }
 
+
+def _links(session: str) -> dict[str, Any]:
+    """What can be done with the session that an answer names, by a runtime expression of OpenAPI."""
+    place = {"parameters": {"session_id": session}}
+    return {
+        "look": {"operationId": GET_SESSION, "description": "What was saved.", **place},
+        "resume": {
+            "operationId": GENERATE_ID,
+            "description": "More of the session.",
+            "requestBody": {"session_id": session, "length": 1},
+        },
+        "fork": {"operationId": FORK_SESSION, "description": "A copy, to go another way from here.", **place},
+        "delete": {"operationId": DELETE_SESSION, "description": "End it.", **place},
+    }
+
+
 GENERATE: dict[str, Any] = {
     "parameters": [IDEMPOTENCY],
     "requestBody": _body(GenerateRequest.model_json_schema(), EXAMPLES),
@@ -68,11 +91,15 @@ GENERATE: dict[str, Any] = {
                     "example": 'event: chunk\nid: 2\ndata: {"position":2,"outputs":[{"index":0,"values":[0,1]}]}\n\n',
                 },
             },
+            "links": _links("$response.body#/session_id"),
         }
     },
 }
 
+LOOK: dict[str, Any] = {"responses": {"200": {"links": _links("$response.body#/id")}}}
+
 FORK: dict[str, Any] = {
     "parameters": [IDEMPOTENCY],
     "requestBody": _body(ForkRequest.model_json_schema(), required=False),
+    "responses": {"201": {"links": _links("$response.body#/id")}},
 }

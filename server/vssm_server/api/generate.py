@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from vssm_server.api import once, render, run
 from vssm_server.api.body import read
-from vssm_server.api.documented import GENERATE, errors
+from vssm_server.api.documented import GENERATE, GENERATE_ID, errors
 from vssm_server.api.plan import Plan
 from vssm_server.api.schema import GenerateRequest, GenerateResponse
 from vssm_server.api.state import api_of
@@ -20,6 +20,7 @@ router = APIRouter(tags=["generate"])
 
 @router.post(
     "/generate",
+    operation_id=GENERATE_ID,
     summary="Generate sequences: new ones, the continuation of a prefix, or more of a session",
     response_model=GenerateResponse,
     responses=errors(400, 401, 403, 404, 406, 409, 413, 415, 422, 429, 500, 503, 504, 507),

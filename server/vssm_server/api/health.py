@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import fastapi_offline
 import redis
-from fastapi import APIRouter, Depends, FastAPI, Response
+from fastapi import APIRouter, Depends, FastAPI, Response, Security
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from vssm_server.api.documented import errors
+from vssm_server.api.documented import BEARER, errors
 from vssm_server.api.metrics import scrape
 from vssm_server.api.problems import answer
 from vssm_server.api.state import Api, api_of
@@ -63,7 +63,12 @@ async def readyz(api: Shared) -> Any:
 
 
 @router.get(
-    "/metrics", tags=["health"], summary="Prometheus metrics", response_class=Response, responses=errors(401, 403)
+    "/metrics",
+    tags=["health"],
+    summary="Prometheus metrics",
+    response_class=Response,
+    responses=errors(401, 403),
+    dependencies=[Security(BEARER)],
 )
 async def metrics(api: Shared) -> Response:
     """Of the whole service, whichever API process answers: scrape one address, not every process."""

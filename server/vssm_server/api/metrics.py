@@ -101,12 +101,13 @@ def _counter(family: Counter, totals: Mapping[str, int]) -> Metric:
 def _histogram(family: Histogram, totals: Mapping[str, int]) -> Metric:
     metric = HistogramMetricFamily(family.name, family.help, labels=family.labels)
     series: dict[tuple[str, ...], dict[str, int]] = {}
-    for (*values, place), amount in _parts(family.name, totals):
-        series.setdefault(tuple(values), {})[place] = amount
+    for parts, amount in _parts(family.name, totals):
+        if len(parts) == len(family.labels) + 1:
+            series.setdefault(tuple(parts[:-1]), {})[parts[-1]] = amount
     bounds = [*(f"{bound:g}" for bound in family.bounds), "+Inf"]
-    for labels, parts in series.items():
-        counts = accumulate(float(parts.get(str(place), 0)) for place in range(len(bounds)))
-        metric.add_metric(labels, list(zip(bounds, counts, strict=True)), parts.get(SUM, 0) / SCALE)
+    for labels, amounts in series.items():
+        counts = accumulate(float(amounts.get(str(place), 0)) for place in range(len(bounds)))
+        metric.add_metric(labels, list(zip(bounds, counts, strict=True)), amounts.get(SUM, 0) / SCALE)
     return metric
 
 

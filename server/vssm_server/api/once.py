@@ -20,7 +20,7 @@ from vssm_server.api.guard import owner_of
 from vssm_server.api.plan import Plan
 from vssm_server.errors import Problem, invalid
 from vssm_server.hub import Hub, Waiter
-from vssm_server.messages import Chunk, Done, decode_reply, encode
+from vssm_server.messages import Chunk, Done, decode_reply, decoder, encode
 from vssm_server.quotas import Terms
 from vssm_server.record import Record
 from vssm_server.seal import Seal, SealError, answer_of, plan_of
@@ -31,7 +31,7 @@ REPLAYED = "Idempotency-Replayed"
 MAX_LENGTH = 255
 LOOK_SECONDS = 0.05
 
-_decode_plan = msgspec.msgpack.Decoder(Plan).decode
+_decode_plan: Callable[[bytes], Plan] = decoder(Plan)
 
 
 @dataclass(frozen=True)

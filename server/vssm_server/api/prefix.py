@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from vssm_server.errors import invalid
 from vssm_server.messages import ModelInfo
+from vssm_server.wording import kind_of, kinds
 
 
 def parse_prefix(prefix: object, info: ModelInfo, most: int) -> NDArray[np.generic]:
@@ -32,8 +33,10 @@ def _rows(prefix: object, info: ModelInfo) -> list[object]:
             raise invalid("prefix", "prefix is not valid Unicode.") from None
     if isinstance(prefix, list):
         return prefix
+    if isinstance(prefix, str):
+        raise invalid("prefix", f"prefix must be a list of steps, not a string: the model {info.name!r} makes no text.")
     kind = "a string or a list" if info.modality == "text" else "a list"
-    raise invalid("prefix", f"prefix must be {kind} of steps, not a {type(prefix).__name__}.")
+    raise invalid("prefix", f"prefix must be {kind} of steps, not {kind_of(prefix)}.")
 
 
 def _numbers(rows: list[object], info: ModelInfo) -> NDArray[np.generic]:
@@ -48,8 +51,7 @@ def _numbers(rows: list[object], info: ModelInfo) -> NDArray[np.generic]:
     elif info.size != 1:
         raise invalid("prefix", f"prefix must be a list of steps of {info.size} values each.")
     if not types <= {int, float}:
-        wrong = _list(kind.__name__ for kind in types - {int, float})
-        raise invalid("prefix", f"prefix must have only numbers, not {wrong}.")
+        raise invalid("prefix", f"prefix must have only numbers, not {kinds(types - {int, float})}.")
     try:
         return np.array(rows, dtype=np.float64).reshape(len(rows), info.size)
     except OverflowError:
@@ -73,7 +75,8 @@ def _in_range(array: NDArray[np.generic], info: ModelInfo) -> NDArray[np.generic
         outside |= ~np.isfinite(_cast(array, "float32"))
     if outside.any():
         step, place = (int(index) for index in np.argwhere(outside)[0])
-        raise invalid("prefix", f"prefix[{step}][{place}] is {array[step, place]}; allowed are {_allowed(info)}.")
+        value = repr(float(array[step, place])).removesuffix(".0")
+        raise invalid("prefix", f"prefix[{step}][{place}] is {value}; allowed are {_allowed(info)}.")
     return _cast(array, observation.dtype)
 
 

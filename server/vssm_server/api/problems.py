@@ -11,14 +11,17 @@ from pydantic import BaseModel, ValidationError
 from redis.exceptions import OutOfMemoryError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match, Mount
 
 from vssm_server.api.openai import errors as openai
 from vssm_server.api.stream import ClientLeft
 from vssm_server.counters import FAILURES
 from vssm_server.errors import REDIS_AWAY, STATUS, STORAGE_FULL, Problem
 from vssm_server.tally import Tally
+from vssm_server.wording import kind_of, wrong
 
 CLIENT_LEFT = 499  # nobody sees it
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +48,8 @@ def install(app: FastAPI, tally: Tally) -> None:
         assert isinstance(error, HTTPException)
         response = respond(_of_status(request, error), request)
         response.headers.update(error.headers or {})
+        if error.status_code == 405:
+            response.headers["Allow"] = _allowed(request)
         return response
 
     async def on_redis(request: Request, error: Exception) -> Response:
@@ -71,13 +76,23 @@ def install(app: FastAPI, tally: Tally) -> None:
 def _of_status(request: Request, error: HTTPException) -> Problem:
     path = request.url.path[:200]
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "another method")
-        return Problem("method_not_allowed", f"{request.method} is not possible on {path}; use {allowed}.")
+        return Problem("method_not_allowed", f"{request.method} is not possible on {path}; use {_allowed(request)}.")
     if error.status_code == 404:
         return Problem("not_found", f"There is nothing at {path}. See /docs for what there is.")
     return Problem(
         next((name for name, code in STATUS.items() if code == error.status_code), "invalid_request"), str(error.detail)
     )
+
+
+def _allowed(request: Request) -> str:
+    """The methods of a path, of all its routes; each route by itself knows only of its own."""
+    routes = [route for route in request.app.routes if not isinstance(route, Mount)]
+    found = [
+        method
+        for method in METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+    return ", ".join(found) or "GET, HEAD"  # of files
 
 
 def of_validation(error: ValidationError, model: type[BaseModel]) -> Problem:
@@ -88,7 +103,7 @@ def of_validation(error: ValidationError, model: type[BaseModel]) -> Problem:
     if first["type"] == "extra_forbidden":
         message = f"{(name or '')[:100]!r} is not a field of this request{_suggest(name or '', model.model_fields)}"
     else:
-        message = f"{name or 'The body'}: {first['msg']}, not {_short(first['input'])}"
+        message = f"{wrong(name or 'The body', first['msg'])}, not {_short(first['input'])}"
     more = f" ({len(details) - 1} more like this)" if len(details) > 1 else ""
     return Problem("invalid_value", f"{message}.{more}", name)
 
@@ -99,5 +114,5 @@ def _suggest(name: str, names: Iterable[str]) -> str:
 
 
 def _short(value: object) -> str:
-    text = repr(value) if isinstance(value, str | int | float | bool | None) else f"a {type(value).__name__}"
+    text = repr(value) if isinstance(value, str | int | float | bool | None) else kind_of(value)
     return text if len(text) <= 60 else text[:57] + "..."

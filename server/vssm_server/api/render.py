@@ -3,8 +3,8 @@
 import functools
 import io
 import math
+from collections.abc import Sequence
 
-import msgspec
 import numpy as np
 import orjson
 from numpy.typing import NDArray
@@ -54,7 +54,6 @@ def head(plan: Plan, done: Done, total_ms: float) -> dict[str, object]:
     """The response without the values."""
     request = plan.request
     outputs = [{"index": index, "finish_reason": "length"} for index in range(request.num_samples)]
-    passes = {} if done.passes is None else {"passes": msgspec.structs.asdict(done.passes)}
     return {
         "id": request.id,
         "model": request.model,
@@ -65,13 +64,22 @@ def head(plan: Plan, done: Done, total_ms: float) -> dict[str, object]:
         "position": done.position,
         "outputs": outputs,
         "usage": {"prefix_steps": plan.prefix_steps, "generated_steps": request.num_samples * request.length},
-        **passes,
+        **passes_of([done]),
         "timings": {
             "queue_ms": round(done.queue_ms, 3),
             "generate_ms": round(done.generate_ms, 3),
             "total_ms": round(total_ms, 3),
         },
     }
+
+
+def passes_of(dones: Sequence[Done]) -> dict[str, object]:
+    """The field `passes` of runs of as many samples each, where their model is in exact mode."""
+    made = [done.passes for done in dones if done.passes is not None]
+    if not made:
+        return {}
+    mean, most = sum(passes.mean for passes in made) / len(made), max(passes.max for passes in made)
+    return {"passes": {"mean": mean, "max": most, "approximate": any(passes.approximate for passes in made)}}
 
 
 def whole(plan: Plan, done: Done, total_ms: float) -> bytes:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from vssm_server.api import once
 from vssm_server.api.body import read
-from vssm_server.api.documented import FORK, errors
+from vssm_server.api.documented import DELETE_SESSION, FORK, FORK_SESSION, GET_SESSION, LOOK, errors
 from vssm_server.api.guard import caller_of, owner_of
 from vssm_server.api.plan import check_ttl
 from vssm_server.api.schema import ForkRequest, ModelList, ModelResponse, SessionResponse
@@ -18,11 +18,17 @@ from vssm_server.record import Record
 from vssm_server.sessions import Session
 
 router = APIRouter()
+LAST_SECOND = 253_402_300_799  # of the year 9999; times in Redis may have been made up
 Shared = Annotated[Api, Depends(api_of)]
 
 
 @router.get(
-    "/sessions/{session_id}", tags=["sessions"], summary="What a session is", responses=errors(401, 403, 404, 503)
+    "/sessions/{session_id}",
+    operation_id=GET_SESSION,
+    tags=["sessions"],
+    summary="What a session is",
+    responses=errors(401, 403, 404, 409, 503),
+    openapi_extra=LOOK,
 )
 async def get_session(session_id: str, request: Request, api: Shared) -> SessionResponse:
     """Position, seed, model and time of expiry of a saved state."""
@@ -31,10 +37,11 @@ async def get_session(session_id: str, request: Request, api: Shared) -> Session
 
 @router.post(
     "/sessions/{session_id}/fork",
+    operation_id=FORK_SESSION,
     tags=["sessions"],
     status_code=201,
     summary="Copy a session under a new id",
-    responses=errors(400, 401, 403, 404, 413, 415, 422, 503, 507),
+    responses=errors(400, 401, 403, 404, 409, 413, 415, 422, 429, 503, 507),
     openapi_extra=FORK,
 )
 async def fork_session(session_id: str, request: Request, response: Response, api: Shared) -> SessionResponse:
@@ -56,10 +63,11 @@ async def fork_session(session_id: str, request: Request, response: Response, ap
 
 @router.delete(
     "/sessions/{session_id}",
+    operation_id=DELETE_SESSION,
     tags=["sessions"],
     status_code=204,
     summary="End a session",
-    responses=errors(401, 403, 404, 503),
+    responses=errors(401, 403, 404, 409, 503),
 )
 async def delete_session(session_id: str, request: Request, api: Shared) -> Response:
     """The state is gone at once."""
@@ -67,7 +75,7 @@ async def delete_session(session_id: str, request: Request, api: Shared) -> Resp
     return Response(status_code=204)
 
 
-@router.get("/models", tags=["models"], summary="All models", responses=errors(401, 403, 503))
+@router.get("/models", tags=["models"], summary="All models", responses=errors(401, 403, 503, 507))
 async def list_models(api: Shared) -> ModelList:
     """Those served, and those whose checkpoint could not be used."""
     await api.fleet.check_now()
@@ -76,7 +84,7 @@ async def list_models(api: Shared) -> ModelList:
     return ModelList(models=sorted(ready + failed, key=lambda model: model.name))
 
 
-@router.get("/models/{name:path}", tags=["models"], summary="One model", responses=errors(401, 403, 404, 503))
+@router.get("/models/{name:path}", tags=["models"], summary="One model", responses=errors(401, 403, 404, 503, 507))
 async def get_model(name: str, api: Shared) -> ModelResponse:
     """Its sizes, values and limits; or what is wrong with its checkpoint."""
     await api.fleet.check_now()
@@ -102,7 +110,9 @@ def _session(session: Session) -> SessionResponse:
 
 
 def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(min(seconds, LAST_SECOND), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    )
 
 
 def _model(info: ModelInfo) -> ModelResponse:

@@ -8,6 +8,10 @@ from vssm_server.errors import STATUS
 
 MAX_SEED = 2**63 - 1
 MAX_PARTICLES = 64
+PASSES_LIMIT = (
+    "For models in exact mode (those with steps_a_pass): stop after so many passes. Where they are too few for exact "
+    "samples the values are an approximation, and the answer's passes say so."
+)
 
 Prefix = Annotated[
     object,
@@ -71,8 +75,7 @@ class GenerateRequest(BaseModel):
     max_passes: int | None = Field(
         None,
         ge=1,
-        description="For models in exact mode (those with steps_a_pass): stop after so many passes. Where they are too "
-        "few for exact samples the values are an approximation, and the answer's passes say so.",
+        description=PASSES_LIMIT,
     )
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Drawn and returned when absent.")
     temperature: float = Field(1.0, ge=0, description="Of the observations; 0 takes the most likely value.")

@@ -71,7 +71,7 @@ class Api:
     def check_open(self) -> None:
         """Raises Problem when this process is about to end."""
         if self.draining:
-            raise Problem("shutting_down", "The server is shutting down. Try again after Retry-After seconds.")
+            raise Problem("shutting_down", "The server is shutting down. Try again after the seconds in Retry-After.")
 
 
 async def end_tasks(tasks: list["asyncio.Task[None]"]) -> None:

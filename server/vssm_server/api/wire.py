@@ -3,6 +3,7 @@
 head      request line and headers: at most `max_url_bytes` and `max_header_bytes` (414, 431), within `header_seconds`
 body      within `body_seconds`; its size is `body.BodyLimit`'s affair
 answer    who reads less than LEAST_BYTES_PER_SECOND for `read_seconds`, while more waits, is cut off
+ahead     requests that are sent before the answer to the first: MOST_AHEAD of them
 idle      before the first request and between requests, `idle_seconds`
 all       at most `max_connections`, and as many as this process may have open files for: one more takes the place of
           some on which nothing is under way, those that would end soonest; who only holds connections keeps nobody out
@@ -13,7 +14,7 @@ import logging
 import resource
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from vssm_server import request_id
 from vssm_server.api.problems import answer
@@ -23,6 +24,7 @@ from vssm_server.settings import Settings
 
 LEAST_BYTES_PER_SECOND = 1024
 CLOSE_SECONDS = 5.0  # for the last bytes of an answer after its connection was closed
+MOST_AHEAD = 64
 SPARE_FILES = 256  # beside the connections
 
 log = logging.getLogger("vssm_server.access")
@@ -57,6 +59,9 @@ class Bounded(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0  # of a request whose headers are not complete
         self._refused = False
+        self._open: list[
+            RequestResponseCycle
+        ] = []  # requests without a whole answer, the last one waiting for the others
         self._waiting: asyncio.TimerHandle | None = None  # for a head or a body
         self._reading: asyncio.TimerHandle | None = None  # for somebody who does not read
 
@@ -92,7 +97,12 @@ class Bounded(HttpToolsProtocol):
             self._head_bytes += len(data)
         super().data_received(data)
         if self._head_bytes > self.bounds.max_url_bytes + self.bounds.max_header_bytes and not self._refused:
-            self._refuse("head_too_large", f"A request may have {self.bounds.max_header_bytes} bytes of headers.")
+            self._refuse("head_too_large", self._too_large())
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """All but Range: nothing here comes in parts, and what serves files answers a wrong one in words of its own."""
+        if name.lower() != b"range":
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is whole: checked, then the body is waited for."""
@@ -101,13 +111,20 @@ class Bounded(HttpToolsProtocol):
         if self._refused:
             return
         if len(self.url) > self.bounds.max_url_bytes:
-            self._refuse("url_too_long", f"A URL may have {self.bounds.max_url_bytes} bytes, not {len(self.url)}.")
+            self._refuse(
+                "url_too_long", f"A URL may have {self.bounds.max_url_bytes} bytes, not {len(self.url)}; send less."
+            )
             return
         size = sum(len(name) + len(value) + 4 for name, value in self.headers)
         if size > self.bounds.max_header_bytes:
-            self._refuse("head_too_large", f"A request may have {self.bounds.max_header_bytes} bytes of headers.")
+            self._refuse("head_too_large", self._too_large())
+            return
+        self._open = [cycle for cycle in self._open if not cycle.response_complete]
+        if len(self._open) >= MOST_AHEAD:
+            self._refuse("invalid_request", f"At most {MOST_AHEAD} requests may be sent ahead of their answers.")
             return
         super().on_headers_complete()
+        self._open.append(self.cycle)
         self._wait(self.bounds.body_seconds)
 
     def on_body(self, body: bytes) -> None:
@@ -134,14 +151,42 @@ class Bounded(HttpToolsProtocol):
     def _too_slow(self) -> None:
         """Whoever sends a head or a body by drops."""
         self._waiting = None
+        self._abort()
+
+    def _abort(self) -> None:
+        """Ends the connection at once; nothing is written to it any more."""
+        self._leave()
         self.transport.abort()
 
+    def _leave(self) -> None:
+        """Tells all requests that nobody hears their answers; uvicorn tells the last one only."""
+        for cycle in self._open:
+            cycle.disconnected = cycle.disconnected or not cycle.response_complete
+            cycle.message_event.set()
+
+    def _too_large(self) -> str:
+        return f"A request may have {self.bounds.max_header_bytes} bytes of headers; send less."
+
+    def send_400_response(self, msg: str) -> None:
+        """What is not HTTP; answered as every other error."""
+        self._refuse("invalid_request", "This is no HTTP/1.1 request that can be understood.")
+
     def _refuse(self, kind: str, message: str) -> None:
+        """Says so, and closes the connection; whoever came before on it has their answer first."""
         self._refused = True
         self._stop_waiting()
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or (cycle.more_body and not cycle.response_started):
+            self._say(kind, message)
+        elif cycle.more_body:
+            self._close()  # the answer to the broken body is on its way
+        else:
+            cycle.keep_alive = False
+
+    def _say(self, kind: str, message: str) -> None:
         name = request_id.of(self.headers or [])
         token = request_id.enter(name)
-        response = answer(Problem(kind, message + " Send less."))
+        response = answer(Problem(kind, message))
         request_id.leave(token)
         note(log, "refused", {"reason": kind, "status": response.status_code, "request_id": name})
         lines = [b"HTTP/1.1 %d Refused" % response.status_code, b"connection: close"]
@@ -162,7 +207,7 @@ class Bounded(HttpToolsProtocol):
         """Nothing is added to the buffer while writing is paused, so what is less was read."""
         now = self.transport.get_write_buffer_size()
         if before - now < LEAST_BYTES_PER_SECOND * self.bounds.read_seconds:
-            self.transport.abort()
+            self._abort()
             return
         self._watch(now)
 
@@ -181,12 +226,13 @@ class Bounded(HttpToolsProtocol):
         """Closes it; what then is not read within a moment is dropped."""
         if not self.transport.is_closing():
             self.transport.close()
-            self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
+            self.loop.call_later(CLOSE_SECONDS, self._abort)
 
     def connection_lost(self, error: Exception | None) -> None:
         """No timer outlives its connection."""
         self._stop_waiting()
         if self._reading is not None:
             self._reading.cancel()
+        self._leave()
         super().connection_lost(error)
         self._unset_keepalive_if_required()

@@ -17,7 +17,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from vssm.cuda import linear, noise, recurrence
+from vssm.cuda import bits, linear, noise, recurrence
 from vssm.cuda.linear import Precision
 
 HOPPER = GPUTarget("cuda", 90, 32)
@@ -73,6 +73,13 @@ def products() -> Iterator[Kernel]:
             yield f"{name} {shape}", linear._double, given | bf16 | sizes, warps
 
 
+def heads() -> Iterator[Kernel]:
+    """Of single bits, as in the shipped mnist-exact."""
+    given = _pointers("*fp32", "b", "e", "noise", "near", "last", "bias", "params") | {"values_ptr": "*u8"}
+    sizes = {"WIDTH": 96, "WIDTH_P": 128, "NEAR": 27, "NEAR_P": 32}
+    yield "sweep of bits", bits._sweep, given | {"steps": "i32"} | sizes, 4
+
+
 def _sizes(inputs: int, outputs: int, precision: Precision, parts: int) -> dict[str, Any]:
     sizes = linear.block_sizes(inputs, outputs, parts, precision)
     blocks = zip(("BLOCK_M", "BLOCK_N", "BLOCK_K"), sizes, strict=True)
@@ -94,7 +101,7 @@ def compiled(kernel: Any, arguments: dict[str, Any], warps: int) -> Any:
 
 
 def main(directory: str | None = None) -> None:
-    for name, kernel, arguments, warps in itertools.chain(recurrences(), noises(), products()):
+    for name, kernel, arguments, warps in itertools.chain(recurrences(), noises(), products(), heads()):
         binary = compiled(kernel, arguments, warps)
         ptx = binary.asm["ptx"]
         if directory:

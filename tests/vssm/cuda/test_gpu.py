@@ -65,7 +65,7 @@ def test_a_million_steps_whole_cut_resumed_and_shared(
 
 def test_nothing_waits_for_the_device() -> None:
     """Both functions that become graphs, where anything that waits raises."""
-    for kind in ("rows", "levels", "series"):
+    for kind in ("rows", "levels", "series", "exact", "exact classes", "hybrid"):
         model = build(kind).to(CUDA)
         networks = TritonNetworks(model)
         observed = np.zeros((5, model.config.size))

@@ -4,6 +4,10 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from vssm_server.api.schema import PassesResponse
+
+PASSES = "Beyond OpenAI's, and only of models in exact mode."
+
 
 class Choice(BaseModel):
     """One completion, or a part of it in a stream."""
@@ -33,6 +37,7 @@ class Completion(BaseModel):
     seed: int = Field(description="Beyond OpenAI's: gives the same completions again.")
     choices: list[Choice]
     usage: CompletionUsage | None
+    passes: PassesResponse | None = Field(None, description=f"{PASSES} In a stream it comes with the usage.")
 
 
 class Image(BaseModel):
@@ -67,6 +72,7 @@ class Images(BaseModel):
     seed: int = Field(description="Beyond OpenAI's: gives the same images again.")
     data: list[Image]
     usage: ImageUsage
+    passes: PassesResponse | None = Field(None, description=PASSES)
 
 
 class Model(BaseModel):

@@ -45,5 +45,5 @@ async def complete(request: Request) -> Response:
         return await run.stream(runs, request.receive, parts.get, lambda first: events(parts, choices, first, usage))
     dones = await run.whole(runs, request.receive)
     results = [render.values_of(started.plan, done) for started, done in zip(runs, dones, strict=True)]
-    content = render.dumps(choices.whole(results))
+    content = render.dumps({**choices.whole(results), **render.passes_of(dones)})
     return Response(content, media_type=render.JSON, headers=run.headers(runs, dones))

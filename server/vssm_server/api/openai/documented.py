@@ -15,7 +15,7 @@ _MEANING = {
     404: "No such model or path.",
     413: "The body is too large, or the request for the memory of a worker.",
     415: "The body is not application/json.",
-    429: "The queue is full; wait for `Retry-After` seconds.",
+    429: "The queue is full, or a quota of the API key is used up; wait for `Retry-After` seconds.",
     500: "Generation failed.",
     503: "No worker, Redis is away, the checkpoint is damaged, or the server is shutting down.",
     504: "The deadline passed.",

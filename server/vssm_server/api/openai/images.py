@@ -43,7 +43,13 @@ async def generate_images(request: Request) -> Response:
     count = asked.n or 1
     temperature = 1.0 if asked.temperature is None else asked.temperature
     wanted = GenerateRequest.model_validate(
-        {"model": asked.model, "num_samples": count, "seed": asked.seed, "temperature": temperature}
+        {
+            "model": asked.model,
+            "num_samples": count,
+            "seed": asked.seed,
+            "temperature": temperature,
+            "max_passes": asked.max_passes,
+        }
     )
 
     async def plan_it() -> Plan:
@@ -57,7 +63,7 @@ async def generate_images(request: Request) -> Response:
     factor = factor_of(asked.size, _image(plan), count)
     pixels = render.pixels_of(plan, done)
     pictures = await asyncio.to_thread(lambda: [_base64_png(one, factor) for one in pixels])
-    content = render.dumps(_answer(plan, pictures, factor))
+    content = render.dumps({**_answer(plan, pictures, factor), **render.passes_of([done])})
     return Response(content, media_type=render.JSON, headers=run.headers([started], [done]))
 
 

@@ -13,7 +13,7 @@ router = APIRouter(tags=["openai"])
 Shared = Annotated[Api, Depends(api_of)]
 
 
-@router.get("/v1/models", summary="All models, as OpenAI's clients list them", responses=responses(401, 403, 503))
+@router.get("/v1/models", summary="All models, as OpenAI's clients list them", responses=responses(401, 403, 503, 507))
 async def list_models(api: Shared) -> Models:
     """Those that can be used; GET /models also tells what is wrong with the others."""
     await api.fleet.check_now()
@@ -24,7 +24,7 @@ async def list_models(api: Shared) -> Models:
 @router.get(
     "/v1/models/{name:path}",
     summary="One model, as OpenAI's clients ask for it",
-    responses=responses(401, 403, 404, 503),
+    responses=responses(401, 403, 404, 503, 507),
 )
 async def get_model(name: str, api: Shared) -> Model:
     """Its name and modality; GET /models/{name} tells more."""

@@ -21,6 +21,7 @@ def requests_of(asked: CompletionRequest, seed: int, settings: Settings) -> list
         "num_samples": num_samples,
         "length": length,
         "temperature": 1.0 if asked.temperature is None else asked.temperature,
+        "max_passes": asked.max_passes,
         "stream": bool(asked.stream),
     }
     return [

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from vssm_server.api.schema import MAX_SEED
+from vssm_server.api.schema import MAX_SEED, PASSES_LIMIT
 
 MAX_STOPS = 4
 
@@ -30,6 +30,7 @@ ONLY_PNG = "images are lossless and opaque PNG"
 NO_STYLE = "the model draws what it was trained on, in one way"
 NO_PARTS = "images come whole, in one answer"
 
+MaxPasses = Annotated[int | None, Field(ge=1, description=f"Beyond OpenAI's. {PASSES_LIMIT}")]
 Penalty = Annotated[object, *only(0, why=NO_LOGITS)]
 NoLogits = Annotated[object, *only(why=NO_LOGITS)]
 NoSvg = Annotated[object, *only(why=ONLY_PNG)]
@@ -75,6 +76,7 @@ class CompletionRequest(BaseModel):
         description="Drawn and returned when absent. The second of several prompts has seed + 1, and so on.",
     )
     temperature: float | None = Field(None, ge=0, description="1 if absent; 0 takes the most likely value.")
+    max_passes: MaxPasses = None
     stop: Annotated[
         object,
         WithJsonSchema(
@@ -113,6 +115,7 @@ class ImageRequest(BaseModel):
     response_format: Annotated[object, *only("b64_json", why="images are not kept, so no url leads to them")] = None
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Beyond OpenAI's. Drawn and returned when absent.")
     temperature: float | None = Field(None, ge=0, description="Beyond OpenAI's: 1 if absent; 0: most likely values.")
+    max_passes: MaxPasses = None
     user: str | None = Field(None, description="Accepted, and not used.")
     safety_identifier: str | None = Field(None, description="Accepted, and not used.")
     background: Annotated[object, *only("auto", "opaque", why=ONLY_PNG)] = None

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from vssm_server.api.openai import errors
 from vssm_server.api.openai.choices import Choices, Json
-from vssm_server.api.render import dumps
+from vssm_server.api.render import dumps, passes_of
 from vssm_server.api.run import Run
 from vssm_server.errors import Problem
 from vssm_server.hub import Part
@@ -44,10 +44,13 @@ async def events(
     parts: Parts, choices: Choices, first: tuple[int, Part | Done] | None, usage: bool
 ) -> AsyncIterator[bytes]:
     """The events; `first` is the first part if that is here already. Each part of a choice is one by itself."""
+    dones: list[Done] = []
     try:
         while first or not parts.over:
             run, part = first or await parts.get()
             first = None
+            if isinstance(part, Done):
+                dones.append(part)
             made = choices.end(run) if isinstance(part, Done) else choices.add(run, part[1])
             if made:
                 yield b"".join(_data(choices.around([choice], None)) for choice in made)
@@ -58,7 +61,7 @@ async def events(
         yield _data(dict(errors.body(problem, errors.COMPLETIONS)))
         return
     if usage:
-        yield _data(choices.around([], choices.usage))
+        yield _data({**choices.around([], choices.usage), **passes_of(dones)})
     yield b"data: [DONE]\n\n"
 
 

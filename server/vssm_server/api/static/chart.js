@@ -28,6 +28,9 @@ export function chart({ history, paths, quantiles, marks }, title, width) {
   return el("figure", { class: "chart" }, el("figcaption", {}, title), picture);
 }
 
+/** The place of a chart that will come. */
+export const place = (title) => el("figure", { class: "chart" }, el("figcaption", {}, title), svg("svg", { height: HEIGHT, width: 1 }));
+
 /** Step 0 is the first that was generated. */
 function scales(before, after, future, width) {
   const all = [...before, ...after.flat()];
@@ -53,9 +56,9 @@ function axes({ x, y, ticks, first, last }, width) {
     svg("line", { class: "level", x1: MARGIN.left, x2: width - MARGIN.right, y1: y(value), y2: y(value) }),
     svg("text", { x: MARGIN.left - 6, y: y(value) + 4, "text-anchor": "end" }, short(value)),
   ];
-  const steps = nice(first, last, width < 420 ? 5 : 8).filter((step) => Number.isInteger(step) && step >= first && step <= last);
-  const place = (step) => svg("text", { x: x(step), y: HEIGHT - 6, "text-anchor": "middle" }, step > 0 ? `+${step}` : `${step}`);
-  return [...ticks.flatMap(level), ...steps.map(place)];
+  const steps = nice(first, last, width < 420 ? 6 : 9).filter((step) => Number.isInteger(step) && step >= first && step <= last);
+  const label = (step) => svg("text", { x: x(step), y: HEIGHT - 6, "text-anchor": "middle" }, step > 0 ? `+${step}` : `${step}`);
+  return [...ticks.flatMap(level), ...steps.map(label)];
 }
 
 const short = (value) => (Math.abs(value) >= 1e5 ? value.toExponential(0) : String(Number(value.toPrecision(6))));

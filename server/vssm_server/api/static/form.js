@@ -1,6 +1,6 @@
 // The fields every model has: read for a request, written into the URL and restored from it.
 
-import { byId } from "./dom.js";
+import { byId, count } from "./dom.js";
 
 /** A field that cannot be sent; `param` is its id. */
 export class FormError extends Error {
@@ -10,8 +10,10 @@ export class FormError extends Error {
   }
 }
 
-const NUMBERS = ["num_samples", "length", "temperature", "num_particles"];
+const NUMBERS = ["num_samples", "length", "temperature", "num_particles", "max_passes"];
 const LIST = ["start"]; // radio buttons
+const LARGEST_SEED = 2n ** 63n - 1n;
+const MOST_EXPECTED = 1024; // more are refused by the server as it is set by default
 
 /** By name; `elements.length` would be the number of elements. */
 const field = (name) => (LIST.includes(name) ? byId("form").elements[name] : byId("form").querySelector(`[name="${name}"]`));
@@ -30,6 +32,7 @@ export function request(model) {
 export function continuation(model) {
   const fields = { temperature: real("temperature") };
   if (field("length").value.trim()) fields.length = whole("length");
+  if (model.steps_a_pass && field("max_passes").value.trim()) fields.max_passes = whole("max_passes");
   if (model.image && field("output").value === "mean") fields.output = "mean";
   return fields;
 }
@@ -47,16 +50,24 @@ export function drawSeed() {
   field("seed").value = String(crypto.getRandomValues(new Uint32Array(1))[0]);
 }
 
+/** How many samples will be asked for, as far as the field can be read. */
+export function expectedSamples() {
+  const number = Number(field("num_samples").value);
+  return Number.isInteger(number) && number >= 1 ? Math.min(number, MOST_EXPECTED) : 1;
+}
+
 /** Sets what a model needs: its unit, its limits, its defaults. */
 export function fit(model, unit, defaults) {
   byId("unit").textContent = unit;
+  byId("length").placeholder = model.image ? "to the end" : `up to ${count(model.length)} in all`;
   byId("particles-field").hidden = !(model.max_particles > 1);
+  byId("passes-field").hidden = !model.steps_a_pass;
   byId("output-field").hidden = !model.image;
-  byId("more").hidden = !(model.max_particles > 1) && !model.image;
+  byId("more").hidden = !(model.max_particles > 1) && !model.steps_a_pass && !model.image;
   field("num_particles").max = model.max_particles;
   byId("temperature").max = model.max_temperature;
   byId("warmth").max = Math.min(2, model.max_temperature);
-  set({ length: "", num_particles: 1, temperature: 1, output: "sample", ...defaults });
+  set({ length: "", num_particles: 1, max_passes: "", temperature: 1, output: "sample", ...defaults });
   for (const radio of field("start")) radio.disabled = radio.value === "prefix" && model.takes_prefix === "none";
 }
 
@@ -104,7 +115,7 @@ export function mark(param) {
 
 function seed() {
   const text = field("seed").value.trim();
-  if (!/^\d{1,19}$/.test(text)) throw new FormError("The seed must be a whole number from 0 to 2^63 - 1.", "seed");
+  if (!/^\d{1,19}$/.test(text) || BigInt(text) > LARGEST_SEED) throw new FormError("The seed must be a whole number from 0 to 2^63 - 1.", "seed");
   return String(BigInt(text));
 }
 

@@ -7,6 +7,7 @@ export class Grid {
   /** `complete(values)` is called for the chosen picture. */
   constructor(model, { complete }) {
     Object.assign(this, { model, complete });
+    this.chosen = null;
     this.list = el("div", { class: "grid", role: "listbox", "aria-label": "Pictures", "aria-orientation": "horizontal" });
     this.list.classList.toggle("binary", isBinary(model));
     this.list.addEventListener("keydown", (event) => this.#key(event));
@@ -21,6 +22,20 @@ export class Grid {
     return values?.length >= height * width * channels ? values.map(Math.round) : null;
   }
 
+  /** So many empty frames, until the pictures come. */
+  expect(count) {
+    const { height, width } = this.model.image;
+    this.#size(count);
+    const frames = Array.from({ length: count }, () => el("div", { class: "frame", "aria-hidden": "true" }));
+    this.list.style.setProperty("--shape", `${width} / ${height}`);
+    this.list.replaceChildren(...frames);
+    this.#tell();
+  }
+
+  #size(count) {
+    this.list.dataset.size = count <= 4 ? "large" : count <= 24 ? "medium" : "small";
+  }
+
   /** All pictures anew. */
   paint(sequence) {
     const prefix = flatten(sequence.prefix ?? []);
@@ -30,7 +45,7 @@ export class Grid {
     const options = this.pictures.map((values, index) =>
       el("div", { role: "option", tabindex: index ? "-1" : "0", "aria-selected": "false", "aria-label": `Picture ${index + 1}`,
         click: () => this.#choose(index) }, picture(values, this.model, given)));
-    this.list.dataset.size = options.length <= 4 ? "large" : options.length <= 24 ? "medium" : "small";
+    this.#size(options.length);
     this.list.replaceChildren(...options);
     this.#tell();
   }

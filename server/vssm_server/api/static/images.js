@@ -35,6 +35,11 @@ export class Images {
     if (this.drawing.empty) await this.#take();
   }
 
+  /** Keeps the place of so many pictures. */
+  expect(samples) {
+    this.grid.expect(samples);
+  }
+
   paint(sequence) {
     this.grid.paint(sequence);
   }
@@ -80,7 +85,8 @@ export class Images {
     return el("div", { class: "editor" }, this.drawing.canvas, this.drawing.spoken, keys,
       el("div", { class: "actions" }, canDraw && pen, canDraw && clear, take),
       el("div", { class: "field" }, el("label", { for: "rows" }, "Observed rows: ", this.told), this.slider),
-      el("label", { class: "check" }, this.live, " Complete after every change"));
+      el("label", { class: "check" }, this.live, " Complete after every change"),
+      el("a", { href: "#results", class: "narrow" }, "See the completions"));
   }
 
   #setRows(rows) {

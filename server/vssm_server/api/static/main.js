@@ -33,7 +33,6 @@ async function run({ keepSeed = false, quiet = false } = {}) {
     Object.assign(request, view.request(request.num_samples));
     remember();
     const sequence = new Sequence(view.model, request.prefix ?? null, request.num_samples);
-    sessions.close();
     const answer = await generate(request, sequence, request.seed, quiet);
     if (answer.session_id) await sessions.add(answer.session_id, sequence, request.seed);
   });
@@ -97,6 +96,7 @@ async function attempt(work) {
 function show(sequence) {
   byId("title").textContent = view.title(sequence);
   view.paint(sequence);
+  sessions.shows(sequence);
 }
 
 function busy(now) {
@@ -147,7 +147,16 @@ function choose(model, params = new URLSearchParams()) {
   if (!params.has("seed")) form.drawSeed();
   form.read(params);
   view.read(params);
+  expect();
   run({ keepSeed: true, quiet: true });
+}
+
+/** Keeps the place of the first result, so that nothing jumps when it comes. */
+function expect() {
+  const samples = form.expectedSamples();
+  byId("title").textContent = view.title({ numSamples: samples, prefix: form.starts() === "prefix" });
+  facts.expect(view.streams);
+  view.expect(samples);
 }
 
 /** Asks for the models, and chooses the one that the link, or else the server's order, names. */
@@ -156,7 +165,9 @@ async function begin() {
   try {
     models = await api.models();
   } catch (error) {
-    facts.fail(error, begin);
+    uncover();
+    if (error.type === "no_worker") later();
+    else facts.fail(error, begin);
     return;
   }
   const options = models.map(({ name, status }) => el("option", { value: name, disabled: status !== "ready" },
@@ -168,9 +179,19 @@ async function begin() {
   const model = ready.find(({ name }) => name === asked) ?? ready.find(isDigits) ?? ready[0];
   byId("generate").disabled = !model;
   if (model) choose(model, model.name === asked || !asked ? params : undefined);
-  else facts.fail({ message: "The server has no model that works; GET /models says why." }, begin);
+  else facts.fail({ message: `The server has no model that works. ${models[0]?.error ?? ""}` }, begin);
+  uncover();
   if (model && asked && model.name !== asked) facts.fail({ message: `There is no model '${asked}' here; this is '${model.name}'.` });
 }
+
+/** The server answers, but loads its models yet. */
+function later() {
+  facts.say("The server is loading its models. This page goes on by itself.");
+  setTimeout(begin, 1000);
+}
+
+/** The page is shown once it is known which fields the model has. */
+const uncover = () => document.querySelector("main").classList.remove("waiting");
 
 /** What can be drawn is the best thing to begin with. */
 const isDigits = (model) => model.image && model.observation.classes === 2;

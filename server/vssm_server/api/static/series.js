@@ -1,6 +1,6 @@
 // Models of series: a history, sampled paths that continue it, and their quantiles.
 
-import { chart } from "./chart.js";
+import { chart, place } from "./chart.js";
 import { el, plural } from "./dom.js";
 import { starts } from "./form.js";
 import { example, parse } from "./history.js";
@@ -38,6 +38,11 @@ export class Series {
     this.history.focus();
   }
 
+  /** Keeps the place of the charts. */
+  expect() {
+    this.charts.replaceChildren(...Array.from({ length: this.model.size }, (_, channel) => place(`Channel ${channel + 1}`)));
+  }
+
   paint(sequence) {
     this.painted = sequence;
     const width = Math.floor((this.charts.clientWidth || 640) / this.#columns()) - 12;
@@ -72,7 +77,7 @@ export class Series {
   }
 
   #editor() {
-    const hint = `One line a step, ${plural(this.model.size, "number")} each. The example is made-up days.`;
+    const hint = `One line a step, ${plural(this.model.size, "number")} each. The example is made up: days of 24 steps.`;
     this.history = el("textarea", { id: "history", rows: 6, wrap: "off", spellcheck: "false", "aria-describedby": "history-hint",
       input: () => this.host.changed() });
     this.history.value = this.example;
@@ -82,7 +87,7 @@ export class Series {
     };
     return el("div", { class: "field" }, el("label", { for: "history" }, "History"), this.history,
       el("p", { class: "hint", id: "history-hint" }, hint),
-      el("div", { class: "actions" }, el("button", { type: "button", id: "example", click: back }, "Example")));
+      el("div", { class: "actions" }, el("button", { type: "button", id: "example", click: back }, "Use the example")));
   }
 
   #legend() {

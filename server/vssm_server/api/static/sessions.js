@@ -28,16 +28,19 @@ export class SessionList {
     this.paint();
   }
 
-  /** Nothing is chosen: what is shown has no session. */
-  close() {
-    this.open = null;
+  /** What the page shows now, of a session or of none. */
+  shows(sequence) {
+    const open = this.entries.find((entry) => entry.sequence === sequence) ?? null;
+    if (open === this.open) return;
+    this.open = open;
     this.paint();
   }
 
   /** Those of another model leave the page; their states end by themselves. */
   clear() {
     this.entries = [];
-    this.close();
+    this.open = null;
+    this.paint();
   }
 
   paint() {
@@ -71,9 +74,8 @@ export class SessionList {
   }
 
   #show(entry) {
-    this.open = entry;
     this.host.open(entry);
-    this.paint();
+    this.shows(entry.sequence);
   }
 
   async #continue(entry) {

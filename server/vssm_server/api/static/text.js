@@ -31,6 +31,11 @@ export class Text {
     this.prompt.focus();
   }
 
+  /** Keeps the place of so many texts. */
+  expect(samples) {
+    this.#articles(samples, starts() === "prefix" ? this.prompt.value : "");
+  }
+
   /** Only what is new is added where the same sequence is on the page already. */
   paint(sequence) {
     if (sequence !== this.painted) this.#begin(sequence);
@@ -42,7 +47,7 @@ export class Text {
   }
 
   title(sequence) {
-    return plural(sequence.numSamples, "continuation");
+    return plural(sequence.numSamples, sequence.prefix ? "continuation" : "text");
   }
 
   complete() {
@@ -59,9 +64,13 @@ export class Text {
 
   #begin(sequence) {
     [this.painted, this.shown] = [sequence, 0];
-    this.output.replaceChildren(...sequence.samples.map((_, index) =>
+    this.#articles(sequence.numSamples, sequence.prefix);
+  }
+
+  #articles(count, given) {
+    this.output.replaceChildren(...Array.from({ length: count }, (_, index) =>
       el("article", { "aria-label": `Sample ${index + 1}` },
         el("h3", {}, `Sample ${index + 1}`),
-        el("p", { class: "text" }, sequence.prefix && el("span", { class: "given" }, sequence.prefix)))));
+        el("p", { class: "text" }, given ? el("span", { class: "given" }, given) : null))));
   }
 }
