@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,8 +45,7 @@ def levels(shape: Shape) -> Choose:
     K, C, top = shape.components, shape.channels, shape.levels - 1
 
     def choose(params: Tensor, u: Tensor) -> Tensor:
-        rows = params[..., 0].double()
-        values: list[Tensor] = []
+        rows, values = params[..., 0].double(), list[Tensor]()
         shares, links = torch.softmax(rows[..., :K], dim=-1), rows[..., K * (1 + 2 * C) :]
         for c in range(C):
             mean = rows[..., K + c * K : K + (c + 1) * K]
@@ -58,16 +59,17 @@ def levels(shape: Shape) -> Choose:
                 end = torch.sigmoid((scaled(level + 0.5, shape.levels)[..., None] - mean) / scale)
                 return torch.where((level < 0)[..., None], 0.0, torch.where((level >= top)[..., None], 1.0, end))
 
-            def total(level: Tensor, shares: Tensor = shares, below: Callable[[Tensor], Tensor] = below) -> Tensor:
-                return (shares * below(level)).sum(-1)
-
-            level = _bisected(total, u[..., c], top)
+            level = _bisected(partial(_mixed, shares, below), u[..., c], top)
             values.append(level)
             inside = shares * (below(level) - below(level - 1.0)).clamp(min=1e-300)
             shares = inside / inside.sum(-1, keepdim=True)
         return torch.stack(values, dim=-1).to(torch.uint8)
 
     return choose
+
+
+def _mixed(shares: Tensor, below: Callable[[Tensor], Tensor], level: Tensor) -> Tensor:
+    return (shares * below(level)).sum(-1)
 
 
 def _bisected(below: Callable[[Tensor], Tensor], u: Tensor, top: int) -> Tensor:
@@ -97,13 +99,14 @@ def coupled(model: VSSM, name: str) -> Iterator[None]:
         choose = levels(observation.shape)
     else:
         choose = by_index if name.endswith("number") else likeliest_first
-    own = observation.choose, observation.draw_noise
-    observation.choose = choose  # type: ignore[assignment,method-assign]
-    observation.draw_noise = _uniform(observation.size)  # type: ignore[assignment,method-assign]
+    ours: dict[str, Any] = {"choose": choose, "draw_noise": _uniform(observation.size)}
+    for method, function in ours.items():
+        setattr(observation, method, function)
     try:
         yield
     finally:
-        observation.choose, observation.draw_noise = own  # type: ignore[method-assign]
+        for method in ours:
+            delattr(observation, method)
 
 
 def _uniform(size: int) -> Callable[[Counters, int, Tensor], Tensor]:

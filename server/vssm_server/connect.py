@@ -4,12 +4,14 @@ Commands are not retried by the client: sending a job twice would run it twice. 
 before it uses it, so a Redis that came back is found at once.
 """
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from importlib import resources
-from typing import cast
+from typing import Any, cast
 
 import redis
 import redis.asyncio
+from redis.asyncio.connection import AbstractConnection
 from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript, Script
 from redis.exceptions import NoScriptError
@@ -18,6 +20,8 @@ from redis.retry import Retry
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 5.0  # of commands that block, longer than any BLOCK
 PROMPT_SECONDS = 2.0  # of the others
+MOST_LINKS = 64  # of a client for the event loop; whatever more is asked at once waits for one
+LINK_SECONDS = 5.0  # for one to become free
 TRIP_BYTES = 4 << 20  # most that goes out before answers are read
 OWNERS = ("enqueue", "finish", "fork", "delete", "discard")  # scripts that begin with owners.lua
 
@@ -37,13 +41,51 @@ def connect(url: str) -> "redis.Redis":
 
 def connect_async(url: str, answer_seconds: float) -> "redis.asyncio.Redis":
     """A client for the event loop; connects on first use."""
-    return redis.asyncio.Redis.from_url(
+    pool = Links.from_url(
         url,
         protocol=2,
         socket_connect_timeout=CONNECT_SECONDS,
         socket_timeout=answer_seconds,
         retry=redis.asyncio.retry.Retry(NoBackoff(), 0),
+        max_connections=2**31,
     )
+    return redis.asyncio.Redis.from_pool(pool)
+
+
+class Links(redis.asyncio.ConnectionPool):
+    """A pool of at most MOST_LINKS connections, in which whoever finds none waits, where redis-py's would refuse.
+
+    redis-py's BlockingConnectionPool waits too, but loses a place for good when a request is cancelled while it gives
+    its connection back; here the place is free before anything is awaited.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._places = asyncio.Semaphore(MOST_LINKS)
+        self._given: set[AbstractConnection] = set()
+
+    async def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> AbstractConnection:
+        """A connection, once one is free. Raises redis.ConnectionError after LINK_SECONDS without."""
+        try:
+            async with asyncio.timeout(LINK_SECONDS if self._places.locked() else None):
+                await self._places.acquire()
+        except TimeoutError:
+            raise redis.ConnectionError("all connections to Redis are busy") from None
+        connection = None
+        try:
+            connection = await super().get_connection()
+            self._given.add(connection)
+            return connection
+        finally:
+            if connection is None:
+                self._places.release()
+
+    async def release(self, connection: AbstractConnection) -> None:
+        """Its place is free; also called by the pool itself for one that it could not give."""
+        if connection in self._given:
+            self._given.remove(connection)
+            self._places.release()
+        await super().release(connection)
 
 
 def script(name: str, out_of_memory: bool = False) -> str:

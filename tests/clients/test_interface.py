@@ -59,3 +59,15 @@ def test_everything_public_is_documented_and_typed_without_any() -> None:
             assert inspect.Parameter.empty not in kinds, name
             assert not any("Any" in str(kind).replace("Anything", "") for kind in kinds), name
     assert {"Client.generate", "AsyncSession.stream", "Session.id", "join"} <= set(names)
+
+
+@pytest.mark.parametrize("kind", [*(ours for ours, _ in PAIRS), Options])
+def test_fields_and_options_are_documented_and_typed_without_any(kind: type) -> None:
+    """What the signatures are made of."""
+    assert (kind.__doc__ or "").strip()
+    kinds = {
+        name: str(annotation) for base in kind.__mro__ for name, annotation in inspect.get_annotations(base).items()
+    }
+    fields = {name: said for name, said in kinds.items() if not name.startswith(("_", "model_"))}
+    assert fields
+    assert not [name for name, said in fields.items() if "Any" in said]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import vssm
+from tests.compose.monitoring import Prometheus
 from tests.compose.stack import Stack
 from tests.server.models import build
 
@@ -32,3 +33,11 @@ def stack(checkpoints: Path) -> Iterator[Stack]:
         yield stack
     finally:
         stack.remove()
+
+
+@pytest.fixture(scope="session")
+def prometheus(stack: Stack) -> Iterator[Prometheus]:
+    """Runs from its first `up` on; the stack removes it."""
+    prometheus = Prometheus(stack)
+    yield prometheus
+    prometheus.close()

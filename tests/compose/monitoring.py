@@ -24,10 +24,9 @@ class Prometheus:
         self._stack.set(VSSM_METRICS_KEY_FILE="" if key_file is None else str(key_file))
         self._stack.up("prometheus")
 
-    def stop(self) -> None:
-        """The stack removes it."""
+    def close(self) -> None:
+        """Nothing is asked any more."""
         self._client.close()
-        self._stack.compose("stop", "prometheus")
 
     def ask(self, path: str, **parameters: str) -> dict[str, Any]:
         """The data of an answer. Raises httpx.HTTPStatusError, for what is no PromQL too."""

@@ -1,7 +1,5 @@
 """A real Prometheus on the real service: what the dashboard asks has an answer, and alerts tell the truth."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.compose.monitoring import Prometheus
@@ -10,14 +8,11 @@ from tests.deploy.promql import DASHBOARDS, alert_expressions, dashboard_express
 from tests.e2e.serving import until
 
 
-@pytest.fixture(scope="module")
-def prometheus(stack: Stack) -> Iterator[Prometheus]:
-    """Of the stack without API keys."""
+@pytest.fixture(scope="module", autouse=True)
+def scraped(stack: Stack, prometheus: Prometheus) -> None:
+    """Without API keys."""
     stack.up()
-    prometheus = Prometheus(stack)
     prometheus.up()
-    yield prometheus
-    prometheus.stop()
 
 
 def use(stack: Stack) -> None:

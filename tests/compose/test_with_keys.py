@@ -72,15 +72,13 @@ def test_sessions_belong_to_a_key_through_restarts(stack: Stack, ask: Ask) -> No
     assert joined([values(half), values(rest)]) == whole
 
 
-def test_prometheus_needs_a_key_too(stack: Stack, keys: dict[str, str], tmp_path: Path) -> None:
-    prometheus = Prometheus(stack)
+def test_prometheus_needs_a_key_too(prometheus: Prometheus, keys: dict[str, str], tmp_path: Path) -> None:
     for name, complaint in (("alice", "server returned HTTP status 403 Forbidden"), ("prom", "")):
         file = tmp_path / name
         file.write_text(keys[name] + "\n")
         prometheus.up(file)
-        until(lambda: prometheus.complaints() == {complaint} and prometheus.values("up"))  # noqa: B023
-        assert prometheus.values("up") == [float(not complaint)]
-    prometheus.stop()
+        up = [float(not complaint)]
+        until(lambda: prometheus.complaints() == {complaint} and prometheus.values("up") == up)  # noqa: B023
 
 
 def test_a_revoked_key_is_refused(stack: Stack, ask: Ask) -> None:

@@ -1,5 +1,6 @@
 """The service when clients leave, compete or flood, and when its parts are away."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -9,12 +10,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import httpx
 import pytest
-from vssm_server.connect import connect
+from vssm_server.connect import MOST_LINKS, connect
 
 from tests.e2e.serving import Serve, joined, parse, streamed, until, values
+from tests.soak.link import Link
 
 LONG = {"model": "pixels", "length": 100_000}
 
@@ -219,3 +222,22 @@ def test_a_request_that_names_no_model_gets_the_default_one(start: Callable[...,
     assert refused.status_code == 422
     assert refused.json()["error"]["message"] == "model is needed, as several are served: pixels, text."
     assert other.stop() == 0
+
+
+def test_many_requests_share_a_few_links_to_redis(serve: Serve) -> None:
+    """All at once: none is refused for want of a link, and Redis does not see as many clients."""
+    session = serve.generate(model="pixels", length=1, save=True)["session_id"]
+
+    async def look() -> tuple[set[int], int]:
+        links = [Link(serve.client.base_url.port or 0) for _ in range(400)]
+        await asyncio.gather(*(link.ask("GET", "/livez") for link in links))
+        answers = await asyncio.gather(*(link.ask("GET", f"/sessions/{session}") for link in links))
+        with connect(serve.redis_url) as client:
+            clients = cast("int", client.info("clients")["connected_clients"])
+        for link in links:
+            link.close()
+        return {answer.status for answer in answers}, clients
+
+    statuses, clients = asyncio.run(look())
+    assert statuses == {200}
+    assert clients < MOST_LINKS + 50  # of other processes, which come and go with tests

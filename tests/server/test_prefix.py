@@ -34,18 +34,18 @@ def test_text_is_bytes() -> None:
     [
         ([], 1, "1 to 9 steps, not 0"),
         ([0] * 10, 1, "not 10"),
-        ([0, 2], 1, r"prefix\[1\]\[0\] is 2.0; allowed are integers from 0 to 1"),
+        ([0, 2], 1, r"prefix\[1\]\[0\] is 2; allowed are integers from 0 to 1"),
         ([0.5], 1, "integers"),
         ([-1], 1, "from 0 to 1"),
-        ([True], 1, "not bool"),
-        ([0, True], 1, "not bool"),
-        ([None], 1, "not NoneType"),
-        (["1"], 1, "not str"),
-        ([[0], 0], 1, "not list"),
+        ([True], 1, "not true or false"),
+        ([0, True], 1, "not true or false"),
+        ([None], 1, "not null"),
+        (["1"], 1, "not a string"),
+        ([[0], 0], 1, "not a list"),
         ([[0, 1], [0]], 2, "2 values, not 1, 2"),
         ([0, 1], 2, "steps of 2 values"),
-        ([[[0]]], 1, "not list"),
-        ({"a": 1}, 1, "not a dict"),
+        ([[[0]]], 1, "not a list"),
+        ({"a": 1}, 1, "not an object"),
         ("text", 1, "must be a list"),
         ([10**400], 1, "too large"),
     ],
@@ -82,5 +82,5 @@ def test_levels_of_pixels() -> None:
 
 @pytest.mark.parametrize("value", [256, -1, 0.5])
 def test_other_than_levels_of_pixels(value: float) -> None:
-    with pytest.raises(Problem, match=rf"prefix\[0\]\[1\] is {float(value)}; allowed are integers from 0 to 255"):
+    with pytest.raises(Problem, match=rf"prefix\[0\]\[1\] is {value:g}; allowed are integers from 0 to 255"):
         parse_prefix([[0, value, 7]], info(3, PIXELS), 9)

@@ -77,6 +77,26 @@ async def test_leaving_as_the_work_ends(ticks: int, swallows: bool) -> None:
     await other
 
 
+async def test_what_was_made_for_a_client_that_left_is_dropped() -> None:
+    """A cancellation that is lost on the way, and work that goes on after it."""
+    connection, dropped = Connection(), []
+
+    async def work() -> str:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(10)
+        await asyncio.sleep(0.01)
+        return "accepted"
+
+    async def drop(result: str) -> None:
+        dropped.append(result)
+
+    asyncio.get_running_loop().call_later(0.01, connection.left.set)
+    with pytest.raises(ClientLeft):
+        await unless_left(work(), connection.receive, drop)
+    assert dropped == ["accepted"]
+    await settled()
+
+
 async def test_a_cancellation_from_outside_stays_one() -> None:
     task = asyncio.create_task(unless_left(asyncio.sleep(10), Connection().receive))
     await asyncio.sleep(0.01)

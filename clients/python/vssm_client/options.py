@@ -20,7 +20,7 @@ MAX_KEY_LENGTH = 255
 class StartOptions(TypedDict, total=False):
     """What a session keeps from its first request on.
 
-    model         its name; may be left out where only one is served
+    model         its name; by default the server's own choice
     num_samples   independent sequences; 1 if absent
     seed          drawn by the server when absent
     """

@@ -32,7 +32,7 @@ BEARER = HTTPBearer(scheme_name="api_key", description="Where the server has API
 DESCRIPTION = """Generates whole sequences in one parallel pass, conditioned on a prefix if given, streamed chunk by
 chunk if asked, and resumed later from a saved state of constant size.
 
-Every error has the body `{"error": {"type", "message", "param", "code"}}`. The types: """ + ", ".join(
+Every error has the body `{"error": {"type", "message", "param", "code", "request_id"}}`. The types: """ + ", ".join(
     f"`{name}` ({code})" for name, code in STATUS.items()
 )
 

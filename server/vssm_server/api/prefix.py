@@ -75,7 +75,8 @@ def _in_range(array: NDArray[np.generic], info: ModelInfo) -> NDArray[np.generic
         outside |= ~np.isfinite(_cast(array, "float32"))
     if outside.any():
         step, place = (int(index) for index in np.argwhere(outside)[0])
-        raise invalid("prefix", f"prefix[{step}][{place}] is {array[step, place]:.17g}; allowed are {_allowed(info)}.")
+        value = repr(float(array[step, place])).removesuffix(".0")
+        raise invalid("prefix", f"prefix[{step}][{place}] is {value}; allowed are {_allowed(info)}.")
     return _cast(array, observation.dtype)
 
 

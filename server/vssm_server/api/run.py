@@ -119,6 +119,7 @@ async def _accept(
         return await unless_left(
             once.accept(api.hub, ticket, plan, api.check_open, kept_ms, settings.deadline_seconds, terms),
             request.receive,
+            lambda accepted: api.hub.release(accepted[1]),
         )
     new = await plan()
     waiter = await api.hub.submit(new.request, new.start, terms=terms, size=new.saved_bytes)

@@ -24,8 +24,12 @@ class ClientLeft(Exception):  # noqa: N818
     """Nobody reads the answer any more."""
 
 
-async def unless_left(work: Awaitable[T], receive: Receive) -> T:
-    """The result of `work`. Raises ClientLeft, and cancels it, when the client closes the connection first."""
+async def unless_left(work: Awaitable[T], receive: Receive, drop: Callable[[T], Awaitable[None]] | None = None) -> T:
+    """The result of `work`. Raises ClientLeft, and cancels it, when the client closes the connection first.
+
+    Work that ends all the same, as before Python 3.12 wait_for can lose a cancellation, has a result that nobody takes:
+    `drop` is given it.
+    """
     task, gone, over = asyncio.current_task(), False, False
     assert task is not None
     cancelled_before = task.cancelling()
@@ -47,8 +51,10 @@ async def unless_left(work: Awaitable[T], receive: Receive) -> T:
     finally:
         over = True  # the callback may be on its way already: it cannot be removed then
         left.cancel()
-    if gone:  # `work` was done at the same moment, and took the cancellation with it
+    if gone:  # `work` took the cancellation with it
         task.uncancel()
+        if drop is not None:
+            await drop(result)
         raise ClientLeft
     return result
 
