@@ -151,6 +151,12 @@ def test_paths(serve: Serve, method: str, path: str, code: int, kind: str, param
     check(serve, serve.client.request(method, path), code, kind, param)
 
 
+def test_a_long_name_is_not_sent_back(serve: Serve) -> None:
+    response = serve.client.post("/generate", json={"x" * 50_000: 1})
+    assert "is not a field" in check(serve, response, 422, "invalid_value", "x" * 100)
+    assert len(response.content) < 1000
+
+
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [

@@ -199,7 +199,7 @@ def test_what_is_not_signed_may_be_anything(serve: Serve, store: redis.Redis) ->
         assert serve.client.get("/readyz").status_code == 200
     finally:
         store.delete(keys.BACKLOGGED)
-        store.hdel(keys.TOTALS, *totals)  # type: ignore[arg-type]
+        store.hdel(keys.TOTALS, *totals)
         for names in (keys.WORKERS, keys.APIS):
             store.zrem(names, b"\xff\xfe")
     assert serve.generate(model="pixels", length=3)["position"] == 3

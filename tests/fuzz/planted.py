@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,3 +24,13 @@ def deadly(_: Path) -> list[Target]:
             os.kill(os.getpid(), signal.SIGSEGV)
 
     return [target(decode, "deadly")]
+
+
+def sleeping(_: Path) -> list[Target]:
+    """It waits for ever, and so cannot be interrupted by the processor's time."""
+
+    def decode(data: bytes) -> None:
+        if b"\xff" in data:
+            time.sleep(1000)
+
+    return [target(decode, "sleeping")]

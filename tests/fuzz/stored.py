@@ -33,6 +33,7 @@ from vssm_server.queue import Job, Queue, digest_of
 from vssm_server.seal import JOB, Seal, SealError, answer_of, beat_of, head_of, plan_of, reply_to
 from vssm_server.sessions import unsealed
 from vssm_server.settings import Settings
+from vssm_server.versions import Versions
 
 import vssm
 from tests.fuzz.decoders import Target
@@ -151,7 +152,7 @@ class _Session:
         version, _, rest = data.partition(b"|")
         created, _, head = rest.partition(b"|")
         sealed = SEAL.close(head_of(SESSION, int(version) if version.isdigit() and len(version) < 100 else 3), head)
-        self.queue._versions = type(self.queue._versions)()
+        self.queue._versions = Versions(most=1)  # knows of none
         loaded = self.queue._saved(self.job, sealed, version, self.state)
         assert not isinstance(loaded, str) or loaded in ("untrusted", "missing")
         session = unsealed(SEAL, SESSION, sealed, version, created, 1000)

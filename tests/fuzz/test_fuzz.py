@@ -12,10 +12,10 @@ from fastapi import FastAPI, Response
 from pydantic import BaseModel
 
 from tests.e2e.serving import until
-from tests.fuzz import decoders, operations, sockets, talks
+from tests.fuzz import apart, decoders, operations, sockets, talks
 from tests.fuzz.apart import fuzz_apart
 from tests.fuzz.decoders import fuzz
-from tests.fuzz.planted import deadly, target
+from tests.fuzz.planted import deadly, sleeping, target
 from tests.fuzz.run import Plan, fuzz_operations
 from tests.fuzz.service import Service
 
@@ -160,6 +160,12 @@ def test_control_of_death(tmp_path: Path) -> None:
     assert f"ended with -{signal.SIGSEGV}" in outcome.failures[0]
     [kept] = tmp_path.glob("deadly-*.bin")
     assert b"\xff" in kept.read_bytes()
+
+
+def test_control_of_hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apart, "HUNG_SECONDS", 0.3)
+    [outcome] = fuzz_apart(1000, 1, tmp_path, sleeping)
+    assert "the process hung" in outcome.failures[0]
 
 
 @pytest.mark.parametrize(

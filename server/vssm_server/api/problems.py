@@ -21,6 +21,7 @@ from vssm_server.tally import Tally
 from vssm_server.wording import kind_of, wrong
 
 CLIENT_LEFT = 499  # nobody sees it
+MOST_OF_A_NAME = 100  # of a field that a client has made up, in an error
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
 log = logging.getLogger(__name__)
@@ -99,9 +100,9 @@ def of_validation(error: ValidationError, model: type[BaseModel]) -> Problem:
     """The first thing that is wrong with a body, and how many more there are."""
     details = error.errors(include_url=False)
     first = details[0]
-    name = ".".join(map(str, first["loc"])) or None
+    name = ".".join(map(str, first["loc"]))[:MOST_OF_A_NAME] or None
     if first["type"] == "extra_forbidden":
-        message = f"{(name or '')[:100]!r} is not a field of this request{_suggest(name or '', model.model_fields)}"
+        message = f"{name or ''!r} is not a field of this request{_suggest(name or '', model.model_fields)}"
     else:
         message = f"{wrong(name or 'The body', first['msg'])}, not {_short(first['input'])}"
     more = f" ({len(details) - 1} more like this)" if len(details) > 1 else ""
