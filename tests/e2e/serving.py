@@ -28,12 +28,17 @@ class Serve:
         self.client = httpx.Client(timeout=60)
 
     def start(self) -> "Serve":
-        """Starts it and waits until it is ready."""
+        """Starts it and waits until it is ready; ended when it is not in time."""
         with open(self.folder / "log", "ab") as log:
             mark = log.tell()
             self.process = self.launch("serve", log)
-        self.client.base_url = httpx.URL(until(lambda: self._address(mark)))
-        until(self.ready)
+        try:
+            self.client.base_url = httpx.URL(until(lambda: self._address(mark)))
+            until(self.ready)
+        except BaseException:
+            if self.process.poll() is None:
+                self.kill()
+            raise
         return self
 
     def beside(self, module: str = "vssm_server", **settings: object) -> "Serve":
