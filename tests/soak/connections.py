@@ -82,8 +82,12 @@ async def try_it(target: Target, plan: Plan) -> dict[str, Any]:
         crowds = [stack.enter_context(held(target, share, 2 + number, slow=False)) for number in range(PROCESSES)]
         readers = stack.enter_context(held(target, plan.slow, 2 + PROCESSES, slow=True))
         until, wanted = time.monotonic() + PATIENCE_SECONDS, share * PROCESSES
-        while time.monotonic() < until and api.num_fds() - files < 0.98 * (wanted + plan.slow):
-            await asyncio.sleep(0.2)  # until the server has taken them: the system holds the next 2048 for it
+        while time.monotonic() < until and (
+            api.num_fds() - files < 0.98 * (wanted + plan.slow)  # the system holds 2048 that the server has not taken
+            or _open(crowds) < 0.98 * wanted
+            or _open([readers]) < 0.9 * plan.slow
+        ):
+            await asyncio.sleep(0.2)
         report = await probe(target, plan.seconds, lambda: (_open(crowds), _open([readers]), api.num_fds() - files))
         report["alone"] = {name: alone[name] for name in ("livez_ms", "request_ms", "api_waited")}
         opened = sum(crowd.look()["opened"] for crowd in crowds)
