@@ -20,10 +20,11 @@ ALLOWED = ["2xx", "3xx", "4xx", *map(str, SERVER_ERRORS)]
 KEPT_FAILURES = 50
 
 
-@schemathesis.hook.apply_to(path="/generate")
+@schemathesis.hook
 def map_body(context: HookContext, body: Any) -> Any:
     """Most generations are saved, so that there are sessions to look at, resume, fork and delete."""
-    return {"save": True, **body} if isinstance(body, dict) else body
+    generates = context.operation is not None and context.operation.path == "/generate"
+    return {"save": True, **body} if generates and isinstance(body, dict) else body
 
 
 @schemathesis.check
