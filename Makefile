@@ -138,7 +138,7 @@ clean: ## remove the environment and caches
 
 .venv/.runtime: .venv/bin/python $(PACKAGES)
 	@echo "Installing into .venv, once: some minutes, most of them for PyTorch. Where there is no GPU, its CPU build"
-	@echo "is a fifth of the size: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make $(MAKECMDGOALS)"
+	@echo "needs a quarter of the space: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make $(MAKECMDGOALS)"
 	@$(PIP) $(SHOWN) install -e . -e 'server[worker,tracing]' -e 'clients/python[cli,numpy]'
 	@touch $@
 

@@ -71,9 +71,10 @@ class Links(redis.asyncio.ConnectionPool):
                 await self._places.acquire()
         except TimeoutError:
             raise redis.ConnectionError("all connections to Redis are busy") from None
-        connection = None
+        connection: AbstractConnection | None = None
         try:
-            connection = await super().get_connection()
+            connection = await super().get_connection()  # type: ignore[no-untyped-call]
+            assert connection is not None
             self._given.add(connection)
             return connection
         finally:

@@ -1,5 +1,7 @@
 """Idempotency-Key: one run and one answer, however often, wherever and in whatever trouble a request is sent again."""
 
+import socket
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -169,3 +171,15 @@ def test_a_failed_request_runs_when_it_is_sent_again(serve: Serve, beside: Calla
     assert hasty.client.post("/generate", json=body, headers=headers).status_code == 504
     answer = serve.client.post("/generate", json=body, headers=headers)
     assert answer.json()["position"] == 50_005, answer.text
+
+
+def test_nothing_is_kept_for_clients_that_left(serve: Serve) -> None:
+    """Their requests are run, as they may ask again; but nobody waits for the answers."""
+    url = serve.client.base_url
+    for number in range(100):
+        sent = httpx.Request("POST", url.join("/generate"), json={"model": "pixels", "length": 1}, headers=keyed())
+        head = "".join(f"{name}: {value}\r\n" for name, value in sent.headers.items())
+        with socket.create_connection((url.host, url.port or 80)) as link:
+            link.sendall(f"POST /generate HTTP/1.1\r\n{head}\r\n".encode() + sent.read())
+            time.sleep(number % 10 / 1000)
+    until(lambda: "vssm_requests_active 0.0" in serve.client.get("/metrics").text.splitlines(), 20)

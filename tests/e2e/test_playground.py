@@ -1,6 +1,7 @@
 """The playground in a real browser, with the shipped models."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import msgspec
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import ViewportSize
+from vssm_server.api import playground as playground_of_the_api
 from vssm_server.keyring import Document, make
 
 from tests.e2e.browser import CHROMIUM, DESKTOP, MISSING, PHONE, SHIFTS, Playground, chromium, visit
@@ -290,6 +292,13 @@ def test_axe_finds_nothing_serious(playground: Playground, address: str, model: 
     found = Axe().run(visitor.page).response["violations"]
     visitor.page.context.close()
     assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")] == []
+
+
+def test_every_module_is_asked_for_at_once(playground: Playground, address: str) -> None:
+    """Not one after another, as each is read; the page is useful that much sooner."""
+    page = playground.page.request.get(address).text()
+    modules = {path.name for path in (Path(playground_of_the_api.__file__).parent / "static").glob("*.js")}
+    assert set(re.findall(r'(?:modulepreload" href|module" src)="playground/(.+?)"', page)) == modules
 
 
 def test_policy_allows_nothing_from_elsewhere(playground: Playground, address: str) -> None:

@@ -2,7 +2,8 @@
 
 Twice: `kept`, where the server would keep them for ten minutes, and `default`, where it ends them as it does by default
 and they come again and again. Meanwhile /livez is asked, on a connection of its own each time as health checks do, and
-new requests are made.
+new requests are made; before that, for comparison, `alone`. 99 of 100 answers of /livez must come within LIVE_MS. On a
+machine with other work some of the rest is the API's wait for a core: `api_waited` is the part of the time.
 """
 
 import asyncio
@@ -75,19 +76,21 @@ async def try_it(target: Target, plan: Plan) -> dict[str, Any]:
     """The report of one kind: latencies of /livez and of new requests while all of them are there."""
     api = psutil.Process(target.api)
     files, memory = api.num_fds(), api.memory_info().rss
+    alone = await probe(target, plan.seconds / 3, lambda: (0, 0, 0))
     with ExitStack() as stack:
         share = plan.idle // PROCESSES
         crowds = [stack.enter_context(held(target, share, 2 + number, slow=False)) for number in range(PROCESSES)]
         readers = stack.enter_context(held(target, plan.slow, 2 + PROCESSES, slow=True))
         until, wanted = time.monotonic() + PATIENCE_SECONDS, share * PROCESSES
-        while time.monotonic() < until and (_open(crowds) < 0.98 * wanted or _open([readers]) < 0.9 * plan.slow):
-            await asyncio.sleep(0.2)
+        while time.monotonic() < until and api.num_fds() - files < 0.98 * (wanted + plan.slow):
+            await asyncio.sleep(0.2)  # until the server has taken them: the system holds the next 2048 for it
         report = await probe(target, plan.seconds, lambda: (_open(crowds), _open([readers]), api.num_fds() - files))
+        report["alone"] = {name: alone[name] for name in ("livez_ms", "request_ms", "api_waited")}
         opened = sum(crowd.look()["opened"] for crowd in crowds)
         report |= {"idle_opened": opened, "slow_opened": readers.look()["opened"]}
     report["api_memory_grew_mib"] = round((report.pop("memory") - memory) / 2**20, 1)
     enough = report["idle_least"] >= 0.95 * wanted and report["slow_least"] >= 0.75 * plan.slow
-    report["passed"] = bool(enough and report["livez_ms"]["max"] < LIVE_MS and report["refused"] == 0)
+    report["passed"] = bool(enough and report["livez_ms"]["p99"] < LIVE_MS and report["refused"] == 0)
     return report
 
 
@@ -114,6 +117,7 @@ async def probe(target: Target, seconds: float, look: Any) -> dict[str, Any]:
             link.close()
             await asyncio.sleep(4 * PAUSE_SECONDS)
 
+    waited, began_all = _waited(target.api), time.monotonic()
     working = asyncio.create_task(work())
     while time.monotonic() < until:
         began = time.monotonic()
@@ -136,8 +140,14 @@ async def probe(target: Target, seconds: float, look: Any) -> dict[str, Any]:
         "requests": len(served),
         "request_ms": _figures(served),
         "refused": refused,
+        "api_waited": round((_waited(target.api) - waited) / (time.monotonic() - began_all), 3),
         "memory": memory,
     }
+
+
+def _waited(pid: int) -> float:
+    """Seconds in which a process could have run, but others had the cores."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
 def _figures(values: list[float]) -> dict[str, float]:

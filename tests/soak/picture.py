@@ -25,7 +25,7 @@ def draw(samples: Sequence[Sample], report: dict[str, Any], path: Path) -> None:
     left.axvline(report["plan"]["seconds"] / 360, color="grey", lw=0.8, ls=":")
     left.set(title="resident memory", xlabel="minutes", ylabel="MiB")
     left.set_ylim(bottom=0)
-    left.legend(frameon=False, loc="lower right")
+    left.legend(frameon=False, loc="center right")
     right.plot(minutes, [sample.keys for sample in samples], color="#55a868", lw=1.2)
     right.set(title="keys in Redis", xlabel="minutes")
     right.set_ylim(bottom=0)

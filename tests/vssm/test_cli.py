@@ -102,7 +102,11 @@ def test_train_evaluate_sample_info(recipe_file: Path, tmp_path: Path) -> None:
 def test_tables_are_printed(checkpoint: Path) -> None:
     table = run("evaluate", checkpoint, "--dataset", "stripes", "--num-importance-samples", 2)
     assert re.search(r"negative ELBO\s+│\s+\d+\.\d\d\s+│\s+\d+\.\d\d", table.stdout)
-    assert re.search(r"encoder\s+│\s+causal", run("info", checkpoint).stdout)
+    info = run("info", checkpoint).stdout
+    assert re.search(r"encoder\s+│\s+causal", info)
+    assert vssm.load(checkpoint).fingerprint in re.sub(r"[\s│]", "", info)  # whole, in however many lines
+    one = run("evaluate", checkpoint, "--dataset", "stripes", "--num-importance-samples", 2, "--limit", 1)
+    assert "unknown" in one.stdout  # the standard error of one example
 
 
 def test_samples_are_those_of_generate(checkpoint: Path, tmp_path: Path) -> None:
@@ -171,7 +175,9 @@ def test_sample_errors_are_messages(checkpoint: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "wrong.npy", np.full((3, 8), 7))
     assert "observed" in fails(*png, "--prefix", tmp_path / "wrong.npy")
     np.save(tmp_path / "objects.npy", np.array([None]), allow_pickle=True)
-    assert "is not a .npy file of numbers" in fails(*png, "--prefix", tmp_path / "objects.npy")
+    refused = fails(*png, "--prefix", tmp_path / "objects.npy")
+    assert "is not a .npy file of numbers" in refused
+    assert "pickle" not in refused  # numpy advises to trust the file
     assert not (tmp_path / "s.png").exists()
 
 
@@ -233,6 +239,10 @@ def test_forecast_measures_beside_seasonal_naive(series_model: Path) -> None:
     table = run("forecast", series_model, *options).stdout
     assert f"{result['model']['crps']:.3f}" in table
     assert f"{result['seasonal-naive']['crps']:.3f}" in table
+
+
+def test_only_models_of_series_forecast(checkpoint: Path) -> None:
+    assert "is a model of image; only models of series forecast" in fails("forecast", checkpoint)
 
 
 def test_forecast_says_what_does_not_fit(series_model: Path) -> None:

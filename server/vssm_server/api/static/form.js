@@ -59,7 +59,7 @@ export function expectedSamples() {
 /** Sets what a model needs: its unit, its limits, its defaults. */
 export function fit(model, unit, defaults) {
   byId("unit").textContent = unit;
-  byId("length").placeholder = model.image ? "to the end" : `up to ${count(model.length)} in all`;
+  byId("length").placeholder = model.image ? "to the end" : `up to ${count(model.length)}`;
   byId("particles-field").hidden = !(model.max_particles > 1);
   byId("passes-field").hidden = !model.steps_a_pass;
   byId("output-field").hidden = !model.image;
