@@ -3,6 +3,7 @@
 import gc
 import json
 import logging
+import math
 import mmap
 import multiprocessing
 import struct
@@ -66,7 +67,7 @@ def _work(inputs: int, seed: int, failures: Path, make: Callable[[Path], list[Ta
             def tell(number: int, index: int = index) -> None:
                 _PLACE.pack_into(place, 0, index, number)
 
-            count = max(1, round(inputs * target.share / whole))
+            count = math.ceil(inputs * target.share / whole)
             outcome = fuzz(target, count, seed, failures, tell)
             with open(folder / "outcomes", "a") as done:
                 done.write(json.dumps(asdict(outcome)) + "\n")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import schemathesis
-from schemathesis import Case, CheckContext, Response
+from schemathesis import Case, CheckContext, HookContext, Response
 from schemathesis.engine import events, from_schema
 from vssm_server.errors import STATUS
 
@@ -18,6 +18,13 @@ OF_ALL = {405, 414, 431}  # that any operation may answer
 SERVER_ERRORS = (503, 504)  # that are no mistake of the server
 ALLOWED = ["2xx", "3xx", "4xx", *map(str, SERVER_ERRORS)]
 KEPT_FAILURES = 50
+
+
+@schemathesis.hook
+def map_body(context: HookContext, body: Any) -> Any:
+    """Most generations are saved, so that there are sessions to look at, resume, fork and delete."""
+    generates = context.operation is not None and context.operation.path == "/generate"
+    return {"save": True, **body} if generates and isinstance(body, dict) else body
 
 
 @schemathesis.check

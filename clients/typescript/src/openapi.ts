@@ -990,7 +990,7 @@ export interface operations {
                      *     id: 2
                      *     data: {"position":2,"outputs":[{"index":0,"values":[0,1]}]}
                      */
-                    "text/event-stream": string;
+                    "text/event-stream": unknown;
                 };
             };
             /** @description The body is not a JSON object. */
@@ -1268,7 +1268,7 @@ export interface operations {
                      *
                      *     data: [DONE]
                      */
-                    "text/event-stream": string;
+                    "text/event-stream": unknown;
                 };
             };
             /** @description A field has a value that is not allowed (`param` names it), or the body is not a JSON object. */

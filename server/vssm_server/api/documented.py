@@ -86,8 +86,7 @@ GENERATE: dict[str, Any] = {
             "content": {
                 "image/png": {"schema": {"type": "string", "format": "binary"}},
                 "application/x-npy": {"schema": {"type": "string", "format": "binary"}},
-                "text/event-stream": {
-                    "schema": {"type": "string"},
+                "text/event-stream": {  # without a schema: OpenAPI 3.1 has none for events
                     "example": 'event: chunk\nid: 2\ndata: {"position":2,"outputs":[{"index":0,"values":[0,1]}]}\n\n',
                 },
             },

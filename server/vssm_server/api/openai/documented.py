@@ -46,7 +46,6 @@ _IMAGES: dict[str, Any] = {
     "large": {"summary": "Ten times as large", "value": {"model": "mnist", "prompt": "", "size": "280x280"}},
 }
 _STREAM = {
-    "schema": {"type": "string"},
     "example": 'data: {"id":"cmpl-...","object":"text_completion",...,"choices":[{"text":"or not","index":0,'
     '"logprobs":null,"finish_reason":null}],"usage":null}\n\ndata: [DONE]\n\n',
 }
