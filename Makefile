@@ -67,7 +67,7 @@ compose-test: .venv/.dev ## build the images, run docker-compose.yml, test it fr
 chaos: .venv/.dev ## random kills and stops of every process under load (5,000 requests, about 3 minutes)
 	$(BIN)/python -m tests.chaos
 
-fuzz: .venv/.dev ## hostile input: 20,000 requests, 10^6 inputs of decoders, broken HTTP (about 15 minutes)
+fuzz: .venv/.dev ## hostile input: 20,000 requests, 10^6 inputs of decoders, broken HTTP (about 8 minutes)
 	$(BIN)/python -m tests.fuzz
 
 rolling: .venv/.dev ## every process restarted once under load

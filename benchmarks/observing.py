@@ -26,12 +26,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import msgspec
 import psutil
 from starlette.types import Message, Receive, Scope, Send
 from vssm_server import counters, logs, request_id
 from vssm_server.api.access import Access
 from vssm_server.journal import Journal
-from vssm_server.messages import Done, Request
+from vssm_server.messages import Done
 from vssm_server.queue import Job
 from vssm_server.settings import Settings
 from vssm_server.tally import Tally
@@ -39,7 +40,7 @@ from vssm_server.tally import Tally
 from benchmarks.load import Job as Asked
 from benchmarks.load import Load
 from benchmarks.machine import machine
-from benchmarks.scaling import until_workers
+from benchmarks.scaling import QUEUED, until_workers
 from tests.chaos.cluster import Cluster, local_cluster
 
 LEVELS = ("info", "warning")
@@ -47,22 +48,11 @@ BODY = json.dumps({"model": "mnist", "seed": 7})
 LEAST_BYTES = 28 * 28
 HEADERS = [(b"host", b"127.0.0.1:8000"), (b"content-type", b"application/json"), (b"content-length", b"30")]
 SCOPE: Scope = {"type": "http", "method": "POST", "path": "/generate", "raw_path": b"/generate", "headers": HEADERS}
-REQUEST = Request(
+REQUEST = msgspec.structs.replace(
+    QUEUED,
     id="gen_0123456789abcdef0123456789abcdef",
-    reply_to="api",
     model="mnist",
-    num_samples=1,
     seed=7,
-    length=28,
-    prefix=None,
-    temperature=1.0,
-    output="sample",
-    stream=False,
-    session_id=None,
-    resume=False,
-    ttl_ms=None,
-    timeout_ms=120_000,
-    idempotency=None,
     request_id="req_0123456789abcdef0123456789abcdef",
 )
 JOB = Job(b"1764064800000-0", REQUEST, 1)

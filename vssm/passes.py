@@ -146,7 +146,7 @@ class Pass:
             return
         for part in self.parts:
             assert part.window.observed is not None
-            x = _copied(part.window.observed).to(self.model.observation.dtype)
+            x = _copied(part.window.observed, self.model.observation.dtype)
             features = self.model.encoder_features(x[None].to(self.model.device), None, None)
             part.features = self.networks.encode_whole(features)[0]
 
@@ -204,7 +204,7 @@ class Pass:
         for part in active:
             assert part.window.observed is not None
             given = part.window.observed[done : done + steps]
-            x[part.rows, : len(given)] = _copied(given).to(observation.dtype)
+            x[part.rows, : len(given)] = _copied(given, observation.dtype)
         return x.to(self.model.device)
 
     def _features(self, active: list[Part], rows: int, done: int, steps: int) -> Tensor:
@@ -225,9 +225,9 @@ def _per_row(windows: Sequence[Window]) -> Tensor:
     return torch.cat([torch.from_numpy(np.repeat(shared, counts, axis=0).T), sample[None]])
 
 
-def _copied(observed: np.ndarray) -> Tensor:
+def _copied(observed: Array, dtype: torch.dtype) -> Tensor:
     """Torch shares no memory that is read-only, as that of a message is."""
-    return torch.tensor(np.ascontiguousarray(observed))
+    return torch.tensor(np.ascontiguousarray(observed), dtype=dtype)
 
 
 def _samples(window: Window) -> Tensor:

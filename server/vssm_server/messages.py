@@ -28,9 +28,7 @@ class Array(msgspec.Struct, frozen=True, array_like=True):
             raise ValueError(f"dtype {self.dtype!r} is not one of {', '.join(LITTLE)}")
         size = LITTLE[self.dtype].itemsize * math.prod(self.shape[:MAX_DIMENSIONS])
         extents = LITTLE[self.dtype].itemsize * math.prod(max(1, extent) for extent in self.shape[:MAX_DIMENSIONS])
-        too_large = (
-            len(self.shape) > MAX_DIMENSIONS or extents >= 2**63
-        )  # numpy refuses these, even when they are empty
+        too_large = len(self.shape) > MAX_DIMENSIONS or extents >= 2**63  # numpy refuses it, even when it is empty
         if too_large or min(self.shape, default=0) < 0 or size != len(self.data):
             raise ValueError(f"{len(self.data)} bytes are no {self.dtype} array of shape {self.shape}")
 

@@ -4,7 +4,6 @@ import asyncio
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Mapping, Sequence
@@ -16,6 +15,7 @@ from vssm_server.process import spawn
 from vssm_server.settings import Settings
 
 from tests.chaos.hosts import HUB, Hosts, on
+from tests.e2e.serving import free_port
 
 RESTART_SECONDS = 0.3
 STOP_SECONDS = 3.0
@@ -138,7 +138,7 @@ def local_cluster(
     state = Settings.model_validate({"state_dir": folder / "redis", "appendfsync": appendfsync})
     (folder / "redis").mkdir()
     url = f"unix://{valkey.socket_path(state.state_folder())}"
-    ports = [_free_port() for _ in range(apis)]
+    ports = [free_port() for _ in range(apis)]
     return Cluster(
         _node(folder, "redis", valkey.command(state), {}),
         url,
@@ -191,8 +191,3 @@ async def _within(work: Awaitable[object], seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])

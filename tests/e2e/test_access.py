@@ -4,7 +4,6 @@ The operations come from the server's own openapi.json and its routes: a new one
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,10 @@ import httpx
 import pytest
 from vssm_server import keyfile
 from vssm_server.api.app import create_app
-from vssm_server.keyring import Document, Scope, make
+from vssm_server.keyring import Document, Scope
 from vssm_server.settings import Settings
 
+from tests.e2e.keyed import keys_in
 from tests.e2e.serving import Serve, until
 
 OPEN, ANY = "open", "any key"
@@ -76,11 +76,7 @@ def routes(of: Iterable[Any]) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """A file of keys, and the key of each name; `late` has expired, `gone` is going to be revoked."""
-    path = tmp_path_factory.mktemp("keys") / "keys.json"
-    made = {name: make(name, scopes, None) for name, scopes in SCOPES.items()}
-    made["late"] = make("late", ("admin",), datetime.now(UTC) - timedelta(seconds=1))
-    keyfile.change(path, lambda _: Document(tuple(key for key, _ in made.values())))
-    return path, {name: text for name, (_, text) in made.items()}
+    return keys_in(tmp_path_factory.mktemp("keys"), SCOPES)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from vssm_client.errors import ForbiddenError, SessionNotFoundError, Unauthorize
 from vssm_server import keyfile
 from vssm_server.keyring import Document, Scope, make
 
+from tests.e2e.keyed import keys_in
 from tests.e2e.serving import Serve, until
 
 SCOPES: dict[str, tuple[Scope, ...]] = {
@@ -31,11 +31,7 @@ BODY = {"model": "pixels", "length": 4}
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """A file, and the key of each name."""
-    path = tmp_path_factory.mktemp("keys") / "keys.json"
-    made = {name: make(name, scopes, None) for name, scopes in SCOPES.items()}
-    made["late"] = make("late", ("admin",), datetime.now(UTC) - timedelta(seconds=1))
-    keyfile.change(path, lambda _: Document(tuple(key for key, _ in made.values())))
-    return path, {name: text for name, (_, text) in made.items()}
+    return keys_in(tmp_path_factory.mktemp("keys"), SCOPES)
 
 
 @pytest.fixture(scope="module")

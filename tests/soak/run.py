@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -77,13 +78,6 @@ async def soak(target: Target, plan: Plan) -> tuple[dict[str, Any], list[Sample]
     return report, samples
 
 
-def _after(seconds: float) -> "_Over":
-    return _Over(time.monotonic() + seconds)
-
-
-@dataclass(frozen=True)
-class _Over:
-    until: float
-
-    def __call__(self) -> bool:
-        return time.monotonic() >= self.until
+def _after(seconds: float) -> Callable[[], bool]:
+    until = time.monotonic() + seconds
+    return lambda: time.monotonic() >= until

@@ -9,6 +9,7 @@ from typing import cast
 
 import numpy as np
 import psutil
+from vssm_server import keys
 from vssm_server.connect import connect
 
 from tests.soak.service import Target
@@ -55,7 +56,7 @@ async def watch(target: Target, every: float, over: Callable[[], bool]) -> list[
                     redis=info["used_memory"],
                     files=sum(process.num_fds() for process in processes),
                     keys=client.dbsize(),
-                    waiting=client.xlen("vssm:jobs"),
+                    waiting=client.xlen(keys.JOBS),
                 )
             )
             await asyncio.sleep(every)

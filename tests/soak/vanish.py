@@ -75,12 +75,12 @@ class Vanishing:
             link.close()
 
     async def _read(self, link: Link, enough: int) -> str:
-        seconds, come, last = self._rng.uniform(0, LONGEST_SECONDS), 0, b""
+        seconds, come = self._rng.uniform(0, LONGEST_SECONDS), 0
         try:
             async with asyncio.timeout(seconds):
                 while come < enough and (data := await link.read(65_536)):
-                    come, last = come + len(data), data
-                    if last.endswith(b"0\r\n\r\n") or (b"content-length" in data and come > 1000):
+                    come += len(data)
+                    if data.endswith(b"0\r\n\r\n") or (b"content-length" in data and come > 1000):
                         return "after all of it"
         except TimeoutError:
             pass

@@ -59,9 +59,7 @@ class Bounded(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0  # of a request whose headers are not complete
         self._refused = False
-        self._open: list[
-            RequestResponseCycle
-        ] = []  # requests without a whole answer, the last one waiting for the others
+        self._open: list[RequestResponseCycle] = []  # without a whole answer, each waiting for the one before
         self._waiting: asyncio.TimerHandle | None = None  # for a head or a body
         self._reading: asyncio.TimerHandle | None = None  # for somebody who does not read
 

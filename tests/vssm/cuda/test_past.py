@@ -8,7 +8,7 @@ from torch import Tensor
 from tests.vssm.models import build
 from tests.vssm.test_generation import same
 from vssm import VSSM, Window
-from vssm.cuda.bits import pack_bits
+from vssm.cuda.bits import Bits, pack_bits
 from vssm.cuda.networks import TritonNetworks
 from vssm.networks import ReferenceNetworks
 from vssm.passes import Pass
@@ -28,15 +28,20 @@ def problem(model: VSSM, rows: int, steps: int) -> tuple[Tensor, Tensor, Tensor]
     return b, e, torch.randn(rows, steps, 1, generator=random)
 
 
+def head(model: VSSM) -> Bits:
+    """The head of a model of single bits."""
+    packed = pack_bits(model.past, model.observation)
+    assert packed is not None
+    return packed
+
+
 @pytest.mark.parametrize("name", MODELS)
 @torch.no_grad()
 def test_a_sweep_of_bits_is_that_of_the_modules(name: str, device: torch.device) -> None:
     model = MODELS[name].to(device)
-    packed = pack_bits(model.past, model.observation)
-    assert packed is not None
     b, e, noise = (x.to(device) for x in problem(model, 3, 21))
     expected_e = e.clone()
-    values, params = packed.sweep(b, e, noise)
+    values, params = head(model).sweep(b, e, noise)
     expected, theirs = ReferenceNetworks(model).sweep(b, expected_e, noise)
     assert values.dtype == expected.dtype
     assert torch.equal(values, expected)
@@ -49,10 +54,8 @@ def test_a_sweep_of_bits_is_that_of_the_modules(name: str, device: torch.device)
 @torch.no_grad()
 def test_a_cut_sweep_has_the_same_bits(name: str, device: torch.device) -> None:
     model = MODELS[name].to(device)
-    packed = pack_bits(model.past, model.observation)
-    assert packed is not None
-    assert model.past is not None
-    near = model.past.config.near
+    packed = head(model)
+    near = packed.steps
     b, e, noise = (x.to(device) for x in problem(model, 2, 19))
     begun = e.clone()
     _, whole = packed.sweep(b, e, noise)
