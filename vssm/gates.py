@@ -39,18 +39,30 @@ def glu_reference(u: Tensor) -> Tensor:
 
 def activate(v: Tensor) -> Tensor:
     """v * squash(v), elementwise; differentiable."""
-    if v.device.type != "cpu" or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling():
         return activate_reference(v)
-    out: Tensor = _Activate.apply(v)  # type: ignore[no-untyped-call]
-    return out
+    if v.device.type == "cpu":
+        out: Tensor = _Activate.apply(v)  # type: ignore[no-untyped-call]
+        return out
+    if v.device.type == "cuda" and v.dtype == torch.float32:
+        from vssm.cuda import gates as kernels  # needs Triton, which the CPU does not
+
+        return kernels.activate(v)
+    return activate_reference(v)
 
 
 def glu(u: Tensor) -> Tensor:
     """The first half of the last dimension gated by the second: (..., 2D) -> (..., D); differentiable."""
-    if u.device.type != "cpu" or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling():
         return glu_reference(u)
-    out: Tensor = _Glu.apply(u)  # type: ignore[no-untyped-call]
-    return out
+    if u.device.type == "cpu":
+        out: Tensor = _Glu.apply(u)  # type: ignore[no-untyped-call]
+        return out
+    if u.device.type == "cuda" and u.dtype == torch.float32:
+        from vssm.cuda import gates as kernels  # needs Triton, which the CPU does not
+
+        return kernels.glu(u)
+    return glu_reference(u)
 
 
 class _Activate(torch.autograd.Function):

@@ -185,7 +185,7 @@ class VSSM(nn.Module):
         x: Tensor,
         generator: torch.Generator | None = None,
         free_bits: float = 0.0,
-        kl_weight: float = 1.0,
+        kl_weight: float | Tensor = 1.0,
     ) -> Elbo:
         """A one-sample estimate of the evidence lower bound of x (B, T, size); terms in nats per sequence.
 

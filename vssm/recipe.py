@@ -72,8 +72,8 @@ class TrainingSettings(_Table):
     """Decay per step of the averaged weights, which are the ones validated and kept."""
     cut_prefixes: bool = False
     """Train every other batch, by chance, on the first steps of its sequences: their bound, scaled to whole ones."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of matrix products in training steps; everything else, and every figure, is float32. bfloat16 is for GPUs."""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """Of matrix products in training steps; everything else, and every figure, is float32. The others are for GPUs."""
     metrics_every_steps: Count = 50
     validation_every_steps: Count = 500
     checkpoint_every_seconds: Annotated[float, Field(gt=0)] = 60.0

@@ -92,7 +92,8 @@ def _family(task: str, row: Row, of_images: bool) -> list[str]:
     if of_images:
         cells += _quality(row["quality"])
     minutes = row["records"][-1]["seconds"] / 60
-    return [*cells, f"{row['seconds_for_64']:.2g}", f"{minutes:.1f}"]
+    seconds = f"{row['seconds_for_64']:.2g}" if "seconds_for_64" in row else "not timed"
+    return [*cells, seconds, f"{minutes:.1f}"]
 
 
 def _quality(quality: Row) -> list[str]:

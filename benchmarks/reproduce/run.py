@@ -38,9 +38,14 @@ Job = tuple[str, Callable[..., Any], tuple[Any, ...]]
 
 
 def run(
-    experiments: list[Experiment], folder: Path, settings: Settings, processes: int, console: Console
+    experiments: list[Experiment],
+    folder: Path,
+    settings: Settings,
+    processes: int,
+    console: Console,
+    timings: bool = True,
 ) -> dict[str, Any]:
-    """Train, measure and time everything; everything that the report needs, as JSON values."""
+    """Train, measure and, with `timings`, time everything; everything that the report needs, as JSON values."""
     for name in {experiment.recipe.data.dataset for experiment in experiments}:
         data.load(name, "train")  # downloads what is missing, once
     images = [name for name in CLASSIFIERS if any(name == e.recipe.data.dataset for e in experiments)]
@@ -56,7 +61,7 @@ def run(
         row = {"task": experiment.task, "name": experiment.name, "ablation": experiment.ablation}
         row |= {"training": experiment.recipe.training.model_dump(), "records": records(experiment, folder)}
         row |= found[f"measured {experiment.key}"]
-        if not experiment.ablation:
+        if timings and not experiment.ablation:
             row["seconds_for_64"] = _timed(experiment, folder, settings)
             console.print(f"timed {experiment.key}", style="dim")
         rows.append(row)

@@ -33,6 +33,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="about how long it may take")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--models", nargs="+", choices=NAMES, default=list(NAMES))
+    parser.add_argument("--samples", type=int, nargs="+", help="numbers of sequences, all of the plan by default")
+    parser.add_argument("--lengths", type=int, nargs="+", help="numbers of steps, all of the plan by default")
     parser.add_argument("--output", type=Path, default=RESULTS, help="the folder for the report")
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
@@ -43,7 +45,7 @@ def main() -> None:
     contenders = [contender(name, PIXELS_1M, device) for name in options.models]
     say = lambda text: console.print(f"[dim]{time.perf_counter() - began:5.0f} s  {text}")  # noqa: E731
     report: dict[str, Any] = {"date": datetime.now(UTC).date().isoformat()}
-    report |= run(contenders, device, Plan.within(options.minutes, device), say)
+    report |= run(contenders, device, Plan.within(options.minutes, device).only(options.samples, options.lengths), say)
     report["minutes"] = round((time.perf_counter() - began) / 60, 1)
     options.output.mkdir(parents=True, exist_ok=True)
     path = options.output / ("speed-gpu" if device.type == "cuda" else "speed-cpu")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -38,6 +38,11 @@ class Plan:
             grid = replace(grid, samples=(*grid.samples, 4096), required=(*grid.required, (512, 784)))
         sizes = limits.CUDA if device.type == "cuda" else limits.CPU
         return cls(grid, replace(sessions.Sizes(), box=box), limits=sizes, box=min(3.0, box / 2))
+
+    def only(self, samples: Sequence[int] | None, lengths: Sequence[int] | None) -> Plan:
+        """With these whole sequences instead of the plan's."""
+        samples, lengths = samples or self.grid.samples, lengths or self.grid.lengths
+        return replace(self, grid=replace(self.grid, samples=tuple(samples), lengths=tuple(lengths)))
 
 
 def run(contenders: list[Contender], device: torch.device, plan: Plan, say: Callable[[str], None]) -> dict[str, Any]:

@@ -81,6 +81,10 @@ class Mixer(nn.Module):
         dt, B, C = self.select(x)
         if dt.device.type == "cpu" and dt.dtype == torch.float32:
             y, h = selective_scan(dt, self.decay(), B, C, x, h)
+        elif dt.device.type == "cuda" and dt.dtype == torch.float32:
+            from vssm.cuda import selective_scan as kernels  # needs Triton, which the CPU does not
+
+            y, h = kernels.selective_scan(dt, self.decay(), B, C, x, h)
         elif torch.is_grad_enabled():  # every h is needed by the gradient: made again there, not kept
             y, h = checkpoint(scan, dt, self.decay(), B, C, x, h, use_reentrant=False, preserve_rng_state=False)
         else:

@@ -91,7 +91,11 @@ class Rival(nn.Module, ABC):
             return torch.cat([self.log_prob(part).sum(1) for part in torch.split(x, rows)])
 
     def elbo(
-        self, x: Tensor, generator: torch.Generator | None = None, free_bits: float = 0.0, kl_weight: float = 1.0
+        self,
+        x: Tensor,
+        generator: torch.Generator | None = None,
+        free_bits: float = 0.0,
+        kl_weight: float | Tensor = 1.0,
     ) -> Elbo:
         """The terms of a VSSM's bound, for the common training: exact, without latents and so without a KL."""
         exact = self.log_prob(x).sum(1)

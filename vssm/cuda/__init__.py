@@ -2,6 +2,8 @@
 
     recurrence  h_t = a_t h_{t-1} + b_t, sequential in time, parallel over rows and channels
     linear      products with what comes before and after them fused in; a row's bits never depend on its neighbours
+    gates       the nonlinearities in one kernel, forward and back, for training
+    selective_scan  that of a Mamba, in one kernel forward and two back
     noise       Philox and its transforms in one kernel
     networks    a model's networks from these kernels
     graphs      a tensor function as CUDA graphs, one for each bucket of shapes

@@ -240,9 +240,9 @@ def linear(
     unused = layer.bias
     d, s = skip or (unused, unused)
     _single[layer.grid(rows)](
-        x.contiguous(), layer.weight, layer.bias, out,
+        _dense(x), layer.weight, layer.bias, out,
         unused if norm is None else norm.values, unused if normed is None else normed,
-        s, d, unused if add is None else add.contiguous(), rows,
+        _dense(s), d, unused if add is None else _dense(add), rows,
         layer.in_size, layer.out_size, layer.weight.shape[-1], 0.0 if norm is None else norm.eps, norm is not None,
         skip is not None, add is not None, activate, normed is not None, layer.bf16, INTERPRETED, *layer.blocks,
         num_warps=layer.warps, num_stages=2, enable_fp_fusion=False,
@@ -264,9 +264,15 @@ def _doubled(layer: Packed, x: Tensor, other: Tensor, limit: float | None) -> Te
     out = torch.empty_like(other, memory_format=torch.contiguous_format)
     rows = x.numel() // layer.in_size
     _double[layer.grid(rows)](
-        x.contiguous(), layer.weight, layer.bias, out, other.contiguous(), rows,
+        _dense(x), layer.weight, layer.bias, out, _dense(other), rows,
         layer.in_size, layer.out_size, layer.weight.shape[-1], layer.weight.shape[-2],
         limit or 0.0, limit is not None, layer.bf16, INTERPRETED, *layer.blocks,
         num_warps=layer.warps, num_stages=2, enable_fp_fusion=False,
     )  # fmt: skip
     return out
+
+
+def _dense(x: Tensor) -> Tensor:
+    """Contiguous, and where 16 bytes begin: Triton compiles what does not another kernel, of other bits."""
+    x = x.contiguous()
+    return x if x.data_ptr() % 16 == 0 else x.clone()

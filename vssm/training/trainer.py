@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,7 @@ from vssm.examples import Source
 from vssm.recipe import Recipe, TrainingSettings
 from vssm.training.errors import TrainingError
 from vssm.training.precision import products
+from vssm.training.replay import Replayed
 
 _BETA1 = 0.9
 
@@ -57,6 +59,29 @@ def cut_length(step: int, length: int, settings: TrainingSettings) -> int:
     return length if whole.item() else int(cut.item())
 
 
+class Schedule:
+    """What changes from step to step: floats, on CUDA tensors that stay where they are, as a graph reads them."""
+
+    learning_rate: float | Tensor
+    kl_weight: float | Tensor
+    share: float | Tensor  # of the weights in their average
+
+    def __init__(self, settings: TrainingSettings, device: str) -> None:
+        self._settings = settings
+        self._numbers = torch.zeros(3, device=device) if torch.device(device).type == "cuda" else None
+        self.move_to(0)
+
+    def move_to(self, step: int) -> None:
+        """The numbers of a step."""
+        decay = min(self._settings.ema_decay, (1 + step) / (10 + step))
+        now = learning_rate(step, self._settings), kl_weight(step, self._settings), 1 - decay
+        if self._numbers is None:
+            self.learning_rate, self.kl_weight, self.share = now
+        else:
+            self._numbers.copy_(torch.tensor(now))
+            self.learning_rate, self.kl_weight, self.share = self._numbers.unbind()
+
+
 class Trainer:
     """A model, its averaged copy and its optimiser, `step` steps into a recipe."""
 
@@ -69,38 +94,52 @@ class Trainer:
             self.model.load_state_dict(weights_of(self.settings.start_from, recipe.model))
         self.averaged = copy.deepcopy(self.model).eval().requires_grad_(False)
         self._optimizer = _optimizer(self.model, self.settings)
+        self._schedule = Schedule(self.settings, device)
         self._batches = batches
         self._noise = torch.Generator(device)
         self._parameters: list[Tensor] = list(self.model.parameters())
         self._averages: list[Tensor] = list(self.averaged.parameters())
         # steps, bound, log-likelihood, gradient norm and the KL of each level, summed since the last metrics
         self._sums = torch.zeros(4 + len(self.model.levels), dtype=torch.float64, device=device)
+        replayed = self._noise.device.type == "cuda" and not self.settings.cut_prefixes  # which has many shapes
+        self._change: Callable[[Tensor], None] = Replayed(self._learn, self._noise) if replayed else self._learn
 
     def advance(self) -> None:
         """Do one step."""
         x = self._batches.batch(self.step)
-        length, steps = x.shape[1], cut_length(self.step, x.shape[1], self.settings)
-        x, scale = x[:, :steps].to(self.device), length / steps  # (B, steps, size)
+        steps = cut_length(self.step, x.shape[1], self.settings)
         self._noise.manual_seed(derive_seed(self.settings.seed, "noise", self.step))
-        weight = kl_weight(self.step, self.settings)
-        with products(self.settings.precision):
-            elbo = self.model.elbo(x, self._noise, free_bits=self.settings.free_bits, kl_weight=weight)
+        self._schedule.move_to(self.step)
+        self._change(x[:, :steps])
+        self.step += 1
+
+    def _learn(self, x: Tensor) -> None:
+        """A step on x (B, steps, size), of which only tensors and the schedule tell one step from another."""
+        x, scale = x.to(self.device), self.model.config.length / x.shape[1]
         self._optimizer.zero_grad()
-        (-scale * elbo.objective.mean()).backward()  # type: ignore[no-untyped-call]
+        with products(self.settings.precision):
+            elbo = self.model.elbo(
+                x, self._noise, free_bits=self.settings.free_bits, kl_weight=self._schedule.kl_weight
+            )
+            (-scale * elbo.objective.mean()).backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self._parameters, self.settings.gradient_clip)
         self._update()
         with torch.no_grad():
             nats, log_likelihood, *kl = scale * torch.stack([elbo.nats, elbo.log_likelihood, *elbo.kl.T]).mean(1)
             self._sums += torch.stack([torch.ones_like(norm), nats, log_likelihood, norm, *kl])
-        self.step += 1
 
     @torch.no_grad()
     def _update(self) -> None:
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.settings)
+            group["lr"] = self._schedule.learning_rate
         self._optimizer.step()
-        decay = min(self.settings.ema_decay, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(self._averages, self._parameters, 1 - decay)
+        share = self._schedule.share
+        if isinstance(share, float):
+            torch._foreach_lerp_(self._averages, self._parameters, share)
+        else:
+            changes = torch._foreach_sub(self._parameters, self._averages)
+            torch._foreach_mul_(changes, share)
+            torch._foreach_add_(self._averages, changes)
 
     def is_finite(self) -> bool:
         """Tell whether every bound and gradient since the last metrics was finite."""
@@ -130,8 +169,8 @@ class Trainer:
         self.step = step
         for name, parameter in self.model.named_parameters():
             parts = ("step", "exp_avg", "exp_avg_sq")
-            stored = {part: tensors[f"optimizer.{part}.{name}"] for part in parts}
-            self._optimizer.state[parameter] = {part: value.to(self.device) for part, value in stored.items()}
+            for part in parts:
+                self._optimizer.state[parameter][part].copy_(tensors[f"optimizer.{part}.{name}"])
         self.model.load_state_dict(_with_prefix("model.", tensors))
         self.averaged.load_state_dict(_with_prefix("averaged.", tensors))
         self._sums.copy_(tensors["sums"])
@@ -162,7 +201,8 @@ def _optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Adam
         {"params": [p for p in parameters if not _decays(p)], "weight_decay": 0.0},
     ]
     betas = (_BETA1, settings.adam_beta2)
-    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, fused=True)
+    graphs = parameters[0].is_cuda  # may hold a step
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, fused=True, capturable=graphs)
     for parameter in parameters:  # what AdamW makes at its first step, so that step 0 has a whole state too
         moments = {part: torch.zeros_like(parameter) for part in ("exp_avg", "exp_avg_sq")}
         optimizer.state[parameter] = {"step": torch.zeros((), device=parameter.device), **moments}

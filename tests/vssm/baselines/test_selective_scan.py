@@ -1,38 +1,13 @@
 """The compiled selective scan and its gradients equal those of the reference, wherever its kept states fall."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
+from tests.vssm.baselines.scans import inputs, values_and_gradients
 from vssm.baselines import selective_scan as compiled
 from vssm.baselines.mamba import scan
-
-Scan = Callable[..., tuple[Tensor, Tensor]]
-
-
-def inputs(batch: int, steps: int, states: int, channels: int) -> list[Tensor]:
-    """dt, A, B, C, x, h in float32, gates from almost 0 to almost 1."""
-    random = torch.Generator().manual_seed(steps)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=random)
-
-    dt, A = torch.exp(2 * draw(batch, steps, channels) - 1), -torch.exp(2 * draw(states, channels))
-    B, C, x = draw(batch, steps, states), draw(batch, steps, states), draw(batch, steps, channels)
-    return [dt, A, B, C, x, draw(batch, states, channels)]
-
-
-def values_and_gradients(function: Scan, chosen: list[Tensor]) -> list[Tensor]:
-    leaves = [value.clone().requires_grad_() for value in chosen]
-    y, last = function(*leaves)
-    random = torch.Generator().manual_seed(1)
-    weights = [torch.randn(out.shape, generator=random, dtype=torch.float64).to(out.dtype) for out in (y, last)]
-    total = (y * weights[0]).sum() + (last * weights[1]).sum()
-    return [y.detach(), last.detach(), *torch.autograd.grad(total, leaves)]
 
 
 @given(batch=st.integers(1, 3), steps=st.integers(1, 40), states=st.integers(1, 5), channels=st.integers(1, 40))
