@@ -177,10 +177,11 @@ def worker(settings: Settings) -> None:
     from vssm_server.engine import Engine
     from vssm_server.journal import Journal
     from vssm_server.queue import Queue
+    from vssm_server.versions import versions_of
     from vssm_server.worker import Worker
 
     client, name = connect(url), f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    queue = Queue(client, name, need_seal(settings))
+    queue = Queue(client, name, need_seal(settings), versions_of(settings))
     engine = Engine(settings.chunk_steps, settings.pass_steps)
     journal = Journal(tracing.start("worker", name))
     process = Worker(client, queue, engine, load_catalog(settings), journal, settings.stall_seconds)

@@ -118,6 +118,7 @@ class Hub:
         share: Callable[[], int] = lambda: 1,
         stream_bytes: int = 2**62,
         tally: Tally | None = None,
+        versions: Versions | None = None,
     ) -> None:
         self.id = secrets.token_hex(8)
         self.waiters: dict[str, Waiter] = {}
@@ -129,7 +130,7 @@ class Hub:
         self._share = share
         self._most_bytes = stream_bytes
         self._tally = tally or Tally()
-        self.versions = Versions()
+        self.versions = versions or Versions()
         self._enqueue = client.register_script(script("enqueue"))
         self._revoke = client.register_script(script("revoke", out_of_memory=True))
         self._beat = client.register_script(script("beat", out_of_memory=True))

@@ -83,10 +83,10 @@ class Queue:
     Redis has no room for it; nothing is changed for that job then.
     """
 
-    def __init__(self, client: redis.Redis, consumer: str, seal: Seal) -> None:
+    def __init__(self, client: redis.Redis, consumer: str, seal: Seal, versions: Versions | None = None) -> None:
         self.consumer = consumer
         self.seal = seal
-        self._versions = Versions()
+        self._versions = versions or Versions()
         self._redis = client
         self._open = client.register_script(script("open", out_of_memory=True))
         self._discard = client.register_script(script("discard", out_of_memory=True))
@@ -164,6 +164,17 @@ class Queue:
 
     def load(self, jobs: Sequence[Job]) -> list[Saved | str]:
         """The session each job resumes, leased to it if it streams; or 'missing', 'leased', 'full', 'untrusted'."""
+        found = self._loaded(jobs)
+        older = [k for k, saved in enumerate(found) if saved == "older"]  # perhaps saved anew while it was read
+        again = self._loaded([jobs[k] for k in older]) if older else []
+        for k, saved in zip(older, again, strict=True):
+            if saved == "older":
+                log.error("the state of a session is not the one that was saved last")
+            found[k] = "untrusted" if saved == "older" else saved
+        return found
+
+    def _loaded(self, jobs: Sequence[Job]) -> list[Saved | str]:
+        """See `load`; 'older' where another process has seen a newer state."""
         calls: list[Call] = [
             ([keys.session(job.request.session_id or "")], [job.request.id, LEASE_MS if job.request.stream else 0])
             for job in jobs
@@ -185,13 +196,11 @@ class Queue:
             return "untrusted"
         if decoded.owner != request.owner:
             return "missing"
-        if (
-            decoded.digest != digest_of(state)
-            or number < request.session_version
-            or not self._versions.see(name, number)
-        ):
-            log.error("the state of a session is not the one that was saved last")
+        if decoded.digest != digest_of(state):
+            log.error("the state of a session is not that of its head")
             return "untrusted"
+        if number < request.session_version or not self._versions.see(name, number):
+            return "older"
         return Saved(decoded, version, state)
 
     def emit(self, chunks: Sequence[tuple[Job, Chunk]]) -> list[str]:

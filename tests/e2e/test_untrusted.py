@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -90,6 +91,27 @@ def test_an_older_state(serve: Serve, store: redis.Redis, beside: Callable[..., 
         again._version = known._version
         with pytest.raises(StateUntrustedError):
             again.resume(length=2)
+
+
+def test_an_older_state_after_everything_was_killed(start: Callable[..., Serve], tmp_path: Path) -> None:
+    """No process and no client remembers; the file beside the signing key does, and without it nobody would."""
+    serve = start()
+    session = save(serve)
+    with connect(serve.redis_url) as store:
+        older = store.dump(keys.session(session))
+        assert isinstance(older, bytes)
+        assert resume(serve, session).status_code == 200
+        store.restore(keys.session(session), 600_000, older, replace=True)
+    serve.kill()
+    serve.start()
+    check_refused(resume(serve, session))
+    check_refused(resume(serve, session, stream=True))
+    check_refused(serve.client.get(f"/sessions/{session}"))
+    check_refused(serve.client.post(f"/sessions/{session}/fork"))
+    serve.kill()
+    (tmp_path / "state" / "versions").unlink()
+    serve.start()
+    assert resume(serve, session).status_code == 200
 
 
 def test_every_mixture_of_older_and_newer_parts(serve: Serve, store: redis.Redis) -> None:

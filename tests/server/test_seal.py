@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vssm_server.seal import Seal, SealError, SigningKeyError, head_of, seal_of, version_of
 from vssm_server.settings import Settings
-from vssm_server.versions import WAYS, Versions
+from vssm_server.versions import WAYS, Versions, versions_of
 
 SEAL = Seal(b"a key")
 SEALED = SEAL.close(head_of("sess_a", 3), b"payload")
@@ -91,8 +93,52 @@ def test_those_not_seen_for_longest_are_forgotten() -> None:
     assert versions.see("1", 1)
 
 
+SEE = """
+import sys
+from pathlib import Path
+from vssm_server.versions import Versions
+
+versions = Versions(Path(sys.argv[1]), most=1)
+for version in range(int(sys.argv[2]), 4_000, 2):
+    versions.see("a", version)
+    versions.see(sys.argv[2], version)
+"""
+
+
+def test_a_file_is_shared_by_processes_and_outlives_them(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "versions"
+    here = Versions(path, most=1)
+    others = [subprocess.Popen([sys.executable, "-c", SEE, str(path), str(first)]) for first in (1, 2)]
+    for version in range(1, 2_000):
+        here.see("here", version)
+    assert [other.wait(60) for other in others] == [0, 0]
+    for versions in (here, Versions(path, most=1)):
+        assert not versions.see("a", 3_998)
+        assert not versions.see("1", 3_998)
+        assert not versions.see("2", 3_997)
+        assert not versions.see("here", 1_998)
+        assert versions.see("a", 3_999)
+        assert versions.see("other", 1)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_one_that_died_keeps_nobody_waiting(tmp_path: Path) -> None:
+    holds = "from pathlib import Path; import sys, os, signal; from vssm_server.versions import Versions\n"
+    holds += "v = Versions(Path(sys.argv[1]), most=1)\nwith v._alone(0): os.kill(os.getpid(), signal.SIGKILL)"
+    assert subprocess.run([sys.executable, "-c", holds, str(tmp_path / "v")], timeout=60).returncode == -9
+    assert Versions(tmp_path / "v", most=1).see("a", 1)
+
+
+def test_without_a_folder_each_process_remembers_for_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "versions").write_bytes(b"something else")
+    versions = versions_of(Settings(state_dir=tmp_path))
+    assert [versions.see("a", 2), versions.see("a", 1)] == [True, False]
+    assert "versions cannot be used (it has 14 bytes, not 6400000" in caplog.text
+    assert (tmp_path / "versions").read_bytes() == b"something else"
+
+
 def test_the_last_sessions_are_remembered_in_memory_that_does_not_grow() -> None:
-    versions, ids = Versions(20_000), [f"sess_{number:032x}" for number in range(30_000)]
+    versions, ids = Versions(most=20_000), [f"sess_{number:032x}" for number in range(30_000)]
     before = psutil.Process().memory_info().rss
     for session in ids:
         versions.see(session, 2)

@@ -17,6 +17,7 @@ from vssm_server.seal import seal_of
 from vssm_server.sessions import Sessions
 from vssm_server.settings import Settings
 from vssm_server.tally import Tally
+from vssm_server.versions import versions_of
 
 
 class Api:
@@ -39,6 +40,7 @@ class Api:
             self._share,
             settings.max_stream_buffer_bytes,
             self.tally,
+            versions_of(settings),
         )
         self.sessions = Sessions(self.redis, seal, self.hub.versions)
         self.ring = ring_of(settings)
