@@ -24,7 +24,7 @@ from rich.console import Console
 
 from benchmarks.reproduce.measure import Settings
 from benchmarks.reproduce.pictures import curves, samples
-from benchmarks.reproduce.plan import TASKS, Experiment, experiments
+from benchmarks.reproduce.plan import TASKS, Device, Experiment, experiments
 from benchmarks.reproduce.report import results
 from benchmarks.reproduce.run import run
 from vssm.data import DataError
@@ -36,7 +36,7 @@ RESULTS = Path(__file__).parent.parent / "results"
 def main() -> None:
     """Exits non-zero when something failed, or the device is not there."""
     options = _options()
-    if options.device == "cuda" and not torch.cuda.is_available():
+    if options.device == "cuda" and not options.trained_on and not torch.cuda.is_available():
         sys.exit("error: no CUDA device: PyTorch finds none on this machine, so nothing was trained")
     if options.restart:
         shutil.rmtree(options.out, ignore_errors=True)
@@ -47,7 +47,9 @@ def main() -> None:
     began = time.monotonic()
     options.out.mkdir(parents=True, exist_ok=True)
     try:
-        found = run(planned, options.out, settings, options.processes, console, not options.no_timings)
+        found = run(
+            planned, options.out, settings, options.processes, console, not options.no_timings, bool(options.trained_on)
+        )
     except (TrainingError, DataError, KeyboardInterrupt) as error:
         sys.exit(f"stopped: {str(error) or 'interrupted'}; the same command goes on from here")
     _write(found, planned, settings, options)
@@ -60,6 +62,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--scale", type=float, default=1.0, help="shorten every training, for a rehearsal")
     parser.add_argument("--processes", type=int, help="at a time; one per core by default, one on a CUDA device")
+    parser.add_argument("--trained-on", help="measure what was trained elsewhere: the name of that machine or card")
     parser.add_argument("--no-timings", action="store_true", help="leave out how long 64 samples take")
     parser.add_argument("--out", type=Path, help="folder of the trainings, runs/reproduce by default")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the page and its pictures")
@@ -73,8 +76,9 @@ def _options() -> argparse.Namespace:
 
 def _settings(options: argparse.Namespace) -> Settings:
     """Those of a rehearsal are smaller."""
-    settings = Settings(device=options.device)
-    if options.device == "cuda":  # which looks at more in the same time
+    here: Device = "cuda" if options.device == "cuda" and torch.cuda.is_available() else "cpu"
+    settings = Settings(device=here)
+    if here == "cuda":  # which looks at more in the same time
         settings = replace(settings, examples=tuple((task, 2000) for task, _ in settings.examples))
     if options.scale >= 1:
         return settings
@@ -93,7 +97,10 @@ def _write(
     (pictures / "curves.png").write_bytes(curves(rows))
     for task in {row["task"] for row in rows if "quality" in row}:
         (pictures / f"{task}.png").write_bytes(samples(task, planned, options.out))
-    command = "make reproduce" if options.device == "cpu" else "make reproduce-gpu"
+    target = "make reproduce" if options.device == "cpu" else "make reproduce-gpu"
+    whole = options.tasks == list(TASKS) and not options.no_timings
+    command = target if whole else f"python -m benchmarks.reproduce {' '.join(sys.argv[1:])}"
+    found |= {"device": options.device, "trained_on": options.trained_on}
     (options.docs / f"{name}.md").write_text(results(found, settings, command, name))
     kept = [{key: value for key, value in row.items() if key not in ("records", "text")} for row in rows]
     options.results.mkdir(parents=True, exist_ok=True)

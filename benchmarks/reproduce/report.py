@@ -16,8 +16,8 @@ _START = """# Results
 
 Variational state space models beside a Transformer and a Mamba: as many parameters (within 5 %), the same examples in
 the same batches, the same schedule. Made by `{command}` on {machine}.
-All figures but seconds and minutes come out again, to the last printed digit, on the same kind of machine. These are
-trainings of a few minutes, to compare families; how good a model can get is in the cards of the shipped models.
+{again} These are trainings of a few minutes, to compare families; how good a model can get is in the cards of the
+shipped models.
 
 How to read the tables:
 
@@ -29,8 +29,8 @@ How to read the tables:
   {samples:,} samples with as many test images in the features of a small classifier trained for it; they are not
   comparable with figures in other features. A lower FD is better; the row of real training images is what a perfect
   model gets.
-- **64 samples** is the time to generate as many sequences with all cores, **training** the minutes that the
-  {steps_note} took.
+- **64 samples** is the time to generate as many sequences{cores_note}, **training** the minutes that the same number of
+  steps took{steps_note}.
 
 ![validation while training]({pictures}/curves.png)
 """
@@ -40,15 +40,22 @@ def results(found: dict[str, Any], settings: Settings, command: str, pictures: s
     """The whole page; `pictures` is the folder of the pictures as seen from it."""
     about = found["machine"]
     cores = f"{about['cpu']}, {about['cores']} cores, PyTorch {about['torch']}"
-    where = f"{about['gpu']}; {cores}" if found["device"] == "cuda" else cores
-    steps_note = "same number of steps on one core" if found["device"] == "cpu" else "same number of steps"
+    on_cpu, elsewhere = found["device"] == "cpu", found.get("trained_on")
+    where = cores if on_cpu else f"{about['gpu']}; {cores}" if "gpu" in about else cores
+    if elsewhere:
+        where = f"{where}, of what had been trained on {elsewhere}"
+    again = (
+        "All figures but seconds and minutes come out again, to the last printed digit, on the same kind of machine."
+    )
     parts = [
         _START.format(
             command=command,
             machine=where,
             k=settings.num_importance_samples,
             samples=settings.samples,
-            steps_note=steps_note,
+            again=again if on_cpu else "Trained in TF32, whose last bits can differ from run to run.",
+            cores_note=" with all cores" if on_cpu else "",
+            steps_note=" on one core" if on_cpu else ", while other trainings shared the card",
             pictures=pictures,
         )
     ]

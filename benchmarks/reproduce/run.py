@@ -44,13 +44,16 @@ def run(
     processes: int,
     console: Console,
     timings: bool = True,
+    trained: bool = False,
 ) -> dict[str, Any]:
-    """Train, measure and, with `timings`, time everything; everything that the report needs, as JSON values."""
+    """Train (unless `trained` already), measure and, with `timings`, time everything; what the report needs, as JSON."""
     for name in {experiment.recipe.data.dataset for experiment in experiments}:
         data.load(name, "train")  # downloads what is missing, once
     images = [name for name in CLASSIFIERS if any(name == e.recipe.data.dataset for e in experiments)]
     trainings = sorted(experiments, key=_work, reverse=True)
-    first: list[Job] = [(f"trained {e.key}", train_one, (e, folder, settings.device)) for e in trainings]
+    first: list[Job] = (
+        [] if trained else [(f"trained {e.key}", train_one, (e, folder, settings.device)) for e in trainings]
+    )
     first += [(f"trained the classifier of {name}", train_classifier, (name, folder)) for name in images]
     second: list[Job] = [(f"measured {e.key}", measure_one, (e, folder, settings)) for e in trainings]
     second += [(f"measured real images of {name}", of_real_images, (name, folder, settings)) for name in images]
