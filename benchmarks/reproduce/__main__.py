@@ -47,9 +47,8 @@ def main() -> None:
     began = time.monotonic()
     options.out.mkdir(parents=True, exist_ok=True)
     try:
-        found = run(
-            planned, options.out, settings, options.processes, console, not options.no_timings, bool(options.trained_on)
-        )
+        parts = {"trained": bool(options.trained_on), "timings": not options.no_timings}
+        found = run(planned, options.out, settings, options.processes, console, **parts)
     except (TrainingError, DataError, KeyboardInterrupt) as error:
         sys.exit(f"stopped: {str(error) or 'interrupted'}; the same command goes on from here")
     _write(found, planned, settings, options)

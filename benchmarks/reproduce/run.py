@@ -46,7 +46,7 @@ def run(
     timings: bool = True,
     trained: bool = False,
 ) -> dict[str, Any]:
-    """Train (unless `trained` already), measure and, with `timings`, time everything; what the report needs, as JSON."""
+    """Train (unless `trained` already), measure and, with `timings`, time everything; for the report, as JSON."""
     for name in {experiment.recipe.data.dataset for experiment in experiments}:
         data.load(name, "train")  # downloads what is missing, once
     images = [name for name in CLASSIFIERS if any(name == e.recipe.data.dataset for e in experiments)]
