@@ -78,6 +78,8 @@ class TrainingSettings(_Table):
     validation_every_steps: Count = 500
     checkpoint_every_seconds: Annotated[float, Field(gt=0)] = 60.0
     """How often the training state is written, to resume from; does not change the result."""
+    graphs: bool = True
+    """On CUDA, do a step as one graph, several times as fast; not with `cut_prefixes`, whose steps differ in shape."""
     threads: Count = 1
     """Threads of computation; another number can change the last bits of the result."""
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from vssm.training.errors import TrainingError
+
 _PLAIN_STEPS = 3  # before the capture: they compile kernels and fill caches, which may not happen inside
 
 
@@ -42,8 +44,14 @@ class Replayed:
         current.wait_stream(self._stream)
 
     def _capture(self) -> None:
-        """Note what a step does, without doing it."""
-        self._graph = torch.cuda.CUDAGraph()
-        self._graph.register_generator_state(self._noise)
-        with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
-            self._function(self._x)
+        """Note what a step does, without doing it. Raises: TrainingError for what cannot be noted."""
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(self._noise)
+        try:
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+                self._function(self._x)
+        except RuntimeError as error:
+            raise TrainingError(
+                f"the steps of this model cannot be made a CUDA graph ({error}): train with training.graphs=false"
+            ) from error
+        self._graph = graph

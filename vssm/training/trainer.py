@@ -101,7 +101,7 @@ class Trainer:
         self._averages: list[Tensor] = list(self.averaged.parameters())
         # steps, bound, log-likelihood, gradient norm and the KL of each level, summed since the last metrics
         self._sums = torch.zeros(4 + len(self.model.levels), dtype=torch.float64, device=device)
-        replayed = self._noise.device.type == "cuda" and not self.settings.cut_prefixes  # which has many shapes
+        replayed = self._noise.device.type == "cuda" and self.settings.graphs and not self.settings.cut_prefixes
         self._change: Callable[[Tensor], None] = Replayed(self._learn, self._noise) if replayed else self._learn
 
     def advance(self) -> None:

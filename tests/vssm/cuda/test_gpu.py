@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,12 @@ from vssm.blocks import compute
 from vssm.cuda.linear import Norm, Precision, gated, latent, linear, pack
 from vssm.cuda.networks import TritonNetworks
 from vssm.cuda.recurrence import recurrence
+from vssm.data import Images
+from vssm.examples import examples
 from vssm.noise import Counters, Kind
 from vssm.passes import Advance, Pass
+from vssm.recipe import Recipe
+from vssm.training.trainer import Trainer
 
 pytestmark = pytest.mark.gpu
 STEPS = 1_000_000
@@ -83,6 +88,20 @@ def test_nothing_waits_for_the_device() -> None:
                     compute(model, networks, task.kind, True, inputs, 5)
                 finally:
                     torch.cuda.set_sync_debug_mode("default")
+
+
+def test_training_steps_from_a_graph_are_those_without(make_recipe: Callable[..., Recipe], images: Images) -> None:
+    """The first steps are plain, then a graph is replayed: weights, averages, moments and sums of what is recorded."""
+    trainers = []
+    for graphs in ("true", "false"):
+        recipe = make_recipe("training.steps=8", "training.kl_warmup_steps=6", f"training.graphs={graphs}")
+        trainers.append(Trainer(recipe, examples(recipe, images, None).training, CUDA))
+        for _ in range(8):
+            trainers[-1].advance()
+    found, expected = (trainer.tensors() for trainer in trainers)
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.allclose(found[name], tensor, rtol=1e-3, atol=1e-4), name
 
 
 @pytest.mark.parametrize("kind", ["word", "normal", "logistic", "gumbel"])
