@@ -96,15 +96,22 @@ def _write(
     (pictures / "curves.png").write_bytes(curves(rows))
     for task in {row["task"] for row in rows if "quality" in row}:
         (pictures / f"{task}.png").write_bytes(samples(task, planned, options.out))
-    target = "make reproduce" if options.device == "cpu" else "make reproduce-gpu"
-    whole = options.tasks == list(TASKS) and not options.no_timings
-    command = target if whole else f"python -m benchmarks.reproduce {' '.join(sys.argv[1:])}"
     found |= {"device": options.device, "trained_on": options.trained_on}
-    (options.docs / f"{name}.md").write_text(results(found, settings, command, name))
+    (options.docs / f"{name}.md").write_text(results(found, settings, _command(options), name))
     kept = [{key: value for key, value in row.items() if key not in ("records", "text")} for row in rows]
     options.results.mkdir(parents=True, exist_ok=True)
     path = options.results / f"reproduce-{options.device}.json"
     path.write_text(json.dumps({**found, "rows": kept}, indent=1) + "\n")
+
+
+def _command(options: argparse.Namespace) -> str:
+    """What makes the same figures."""
+    changes = [] if options.tasks == list(TASKS) else ["--tasks", *options.tasks]
+    changes += ["--no-timings"] if options.no_timings else []
+    changes += ["--trained-on", f'"{options.trained_on}"'] if options.trained_on else []
+    if not changes:
+        return "make reproduce" if options.device == "cpu" else "make reproduce-gpu"
+    return " ".join(["python -m benchmarks.reproduce --device", options.device, *changes])
 
 
 if __name__ == "__main__":

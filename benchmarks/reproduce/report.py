@@ -16,8 +16,9 @@ _START = """# Results
 
 Variational state space models beside a Transformer and a Mamba: as many parameters (within 5 %), the same examples in
 the same batches, the same schedule. Made by `{command}` on {machine}.
-{again} These are trainings of a few minutes, to compare families; how good a model can get is in the cards of the
-shipped models.
+{again}
+These are trainings of a few minutes, to compare families; how good a model can get is in the cards of the shipped
+models.
 
 How to read the tables:
 
