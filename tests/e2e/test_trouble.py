@@ -136,8 +136,8 @@ def test_a_request_that_kills_its_workers_is_given_up_and_kept(start: Callable[.
 
 @pytest.mark.slow
 def test_a_worker_that_hangs_ends_and_its_job_is_taken_over(start: Callable[..., Serve]) -> None:
-    serve = start(stall_seconds=0.2, chunk_steps=2**17, pass_steps=2**21, max_request_steps=2**21)
-    endless = {"model": "pixels", "length": 2**17, "num_samples": 16}  # one pass of a second
+    serve = start(stall_seconds=0.2, chunk_steps=2**17, pass_steps=2**23, max_request_steps=2**23)
+    endless = {"model": "pixels", "length": 2**17, "num_samples": 64}  # one pass of seconds
     answer = serve.client.post("/generate", json=endless)
     assert answer.status_code == 500
     assert "3 workers died" in answer.json()["error"]["message"]
