@@ -47,8 +47,8 @@ def main() -> None:
     began = time.monotonic()
     options.out.mkdir(parents=True, exist_ok=True)
     try:
-        parts = {"trained": bool(options.trained_on), "timings": not options.no_timings}
-        found = run(planned, options.out, settings, options.processes, console, **parts)
+        timings, trained = not options.no_timings, options.trained_on is not None
+        found = run(planned, options.out, settings, options.processes, console, timings, trained)
     except (TrainingError, DataError, KeyboardInterrupt) as error:
         sys.exit(f"stopped: {str(error) or 'interrupted'}; the same command goes on from here")
     _write(found, planned, settings, options)
