@@ -14,6 +14,7 @@ from vssm_server.connect import entries, script
 from vssm_server.messages import Array, Chunk, Done, Failure, Request, SessionHead, decode_reply, decode_request, encode
 from vssm_server.queue import Commit, End, Job, Queue, Saved, digest_of
 from vssm_server.seal import JOB, Seal, answer_of, reply_to
+from vssm_server.versions import Versions
 
 SEAL = Seal(b"the key of the tests")
 HEAD = SessionHead(model="m", fingerprint="f", seed=1, position=4, num_samples=1, state_bytes=5, ttl_ms=60_000)
@@ -94,6 +95,34 @@ def test_a_job_is_taken_and_finished_once(client: redis.Redis) -> None:
 def test_the_bound(client: redis.Redis) -> None:
     opened(client, "a")
     assert [add(client, 2, id=f"gen_{i}") for i in range(3)] == [True, True, False]
+
+
+class Late(Versions):
+    """Something happens between reading a state and asking whether it may be."""
+
+    happens: Callable[[], object] | None = None
+
+    def see(self, session_id: str, version: int) -> bool:
+        if (happens := self.happens) is not None:
+            self.happens = None
+            happens()
+        return super().see(session_id, version)
+
+
+def test_a_state_that_is_saved_while_it_is_read_is_read_again(client: redis.Redis) -> None:
+    queue = new_session(client)
+    queue._versions = versions = Late(most=1)
+    for name in ("gen_1", "gen_2", "gen_3"):
+        add(client, id=name)
+    one, two, three = queue.take(0, 3)
+    saved = load(queue, one)
+    assert isinstance(saved, Saved)
+    versions.happens = lambda: end(queue, one, commit_of(b"new", saved.version))
+    again = load(queue, two)
+    assert isinstance(again, Saved)
+    assert (again.version, again.state) == (b"2", b"new")
+    versions.see(two.request.session_id or "", 3)  # another worker has, and Redis fell back
+    assert load(queue, three) == "untrusted"
 
 
 def test_a_dead_workers_job_is_claimed_and_the_slow_one_is_fenced(client: redis.Redis) -> None:
