@@ -99,6 +99,10 @@ def test_the_page_holds_every_model_and_comes_out_again(planned: list[plan.Exper
         assert row["bound"] == other["bound"]
         assert row["quality"] == other["quality"]
         assert [line["cuts"] for line in row["continuations"]] == [line["cuts"] for line in other["continuations"]]
+    untimed = [{name: value for name, value in row.items() if name != "seconds_for_64"} for row in found["rows"]]
+    page = results(found | {"device": "cuda", "trained_on": "a card", "rows": untimed}, SETTINGS, "it", "results")
+    assert "of what had been trained on a card" in page
+    assert page.count("not timed") == len(plan.families("mnist-rows"))
 
 
 def test_what_is_measured_is_kept_until_recipe_or_settings_change(

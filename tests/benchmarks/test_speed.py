@@ -98,6 +98,12 @@ def test_a_target_is_held_missed_or_not_measured(made: dict[str, Any]) -> None:
     assert [entry["holds"] for entry in held[1:5]] == [True, True, None, False]
 
 
+def test_only_some_sequences_and_lengths() -> None:
+    assert PLAN.only(None, None) == PLAN
+    grid = PLAN.only([7], [9, 8]).grid
+    assert (grid.samples, grid.lengths, grid.required) == ((7,), (9, 8), PLAN.grid.required)
+
+
 def test_dear_cells_are_extrapolated_and_huge_ones_skipped() -> None:
     models = [contender(name, TINY, CPU) for name in ("vssm", "transformer")]
     grid = passes.Grid((1,), (16, 64, 1 << 40), required=((1, 16),), box=1e-6)
