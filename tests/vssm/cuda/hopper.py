@@ -17,7 +17,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from vssm.cuda import bits, linear, noise, recurrence
+from vssm.cuda import bits, gates, linear, noise, recurrence, selective_scan
 from vssm.cuda.linear import Precision
 
 HOPPER = GPUTarget("cuda", 90, 32)
@@ -80,6 +80,23 @@ def heads() -> Iterator[Kernel]:
     yield "sweep of bits", bits._sweep, given | {"steps": "i32"} | sizes, 4
 
 
+def trainings() -> Iterator[Kernel]:
+    """What only a training step needs: nonlinearities and a Mamba's scan, forward and back."""
+    count = {"count": "i32", "BLOCK": gates.BLOCK}
+    widths: dict[str, dict[str, Any]] = {"activate": {}, "glu": {"WIDTH": 160}}
+    for name, width in widths.items():
+        ahead, back = getattr(gates, f"_{name}"), getattr(gates, f"_{name}_backward")
+        source = "v" if name == "activate" else "u"
+        yield name, ahead, _pointers("*fp32", source, "out") | count | width, 4
+        yield f"{name} backward", back, _pointers("*fp32", source, "grad", "out") | count | width, 4
+    sizes = {"steps": "i32", "E": 256, "N": 16, "NP": 16, "CHANNELS": selective_scan.CHANNELS}
+    given = _pointers("*fp32", "dt", "a", "b", "c", "x", "start", "y", "last", "kept") | sizes
+    for keep in (False, True):
+        yield f"scan, states kept {keep}", selective_scan._forward, given | {"KEEP": keep}, 1
+    given = _pointers("*fp32", "dt", "a", "b", "c", "x", "kept", "gy", "glast", "gdt", "ga", "gb", "gc", "gx", "gstart")
+    yield "scan backward", selective_scan._backward, given | sizes | {"rows": "i32"}, 1
+
+
 def _sizes(inputs: int, outputs: int, precision: Precision, parts: int) -> dict[str, Any]:
     sizes = linear.block_sizes(inputs, outputs, parts, precision)
     blocks = zip(("BLOCK_M", "BLOCK_N", "BLOCK_K"), sizes, strict=True)
@@ -101,7 +118,7 @@ def compiled(kernel: Any, arguments: dict[str, Any], warps: int) -> Any:
 
 
 def main(directory: str | None = None) -> None:
-    for name, kernel, arguments, warps in itertools.chain(recurrences(), noises(), products(), heads()):
+    for name, kernel, arguments, warps in itertools.chain(recurrences(), noises(), products(), heads(), trainings()):
         binary = compiled(kernel, arguments, warps)
         ptx = binary.asm["ptx"]
         if directory:
