@@ -85,16 +85,17 @@ def trainings() -> Iterator[Kernel]:
     count = {"count": "i32", "BLOCK": gates.BLOCK}
     widths: dict[str, dict[str, Any]] = {"activate": {}, "glu": {"WIDTH": 160}}
     for name, width in widths.items():
-        ahead, back = getattr(gates, f"_{name}"), getattr(gates, f"_{name}_backward")
         source = "v" if name == "activate" else "u"
-        yield name, ahead, _pointers("*fp32", source, "out") | count | width, 4
-        yield f"{name} backward", back, _pointers("*fp32", source, "grad", "out") | count | width, 4
+        forward, backward = getattr(gates, f"_{name}"), getattr(gates, f"_{name}_backward")
+        yield name, forward, _pointers("*fp32", source, "out") | count | width, 4
+        yield f"{name} backward", backward, _pointers("*fp32", source, "grad", "out") | count | width, 4
     sizes = {"steps": "i32", "E": 256, "N": 16, "NP": 16, "CHANNELS": selective_scan.CHANNELS}
     given = _pointers("*fp32", "dt", "a", "b", "c", "x", "start", "y", "last", "kept") | sizes
     for keep in (False, True):
         yield f"scan, states kept {keep}", selective_scan._forward, given | {"KEEP": keep}, 1
-    given = _pointers("*fp32", "dt", "a", "b", "c", "x", "kept", "gy", "glast", "gdt", "ga", "gb", "gc", "gx", "gstart")
-    yield "scan backward", selective_scan._backward, given | sizes | {"rows": "i32"}, 1
+    wanted = ("gy", "glast", "gdt", "ga", "gb", "gc", "gx", "gstart")
+    back = _pointers("*fp32", "dt", "a", "b", "c", "x", "kept", *wanted) | {"rows": "i32"}
+    yield "scan backward", selective_scan._backward, back | sizes, 1
 
 
 def _sizes(inputs: int, outputs: int, precision: Precision, parts: int) -> dict[str, Any]:
