@@ -35,7 +35,7 @@ from vssm.training.errors import StoppedError, TrainingError
 from vssm.training.folder import discard, only_one, refuse_foreign, refuse_other_recipe, replace_best
 from vssm.training.metrics import MetricsFile, draw_curves
 from vssm.training.process import stop_signals, threads
-from vssm.training.state import Figures, TrainingState, read_state, write_atomically, write_state
+from vssm.training.state import Figures, StateFileError, TrainingState, read_state, write_atomically, write_state
 from vssm.training.trainer import Metrics, Trainer
 
 _VALIDATION_BATCH = 500
@@ -204,7 +204,10 @@ class Run:
         state = read_state(path)
         refuse_other_recipe(state.figures.recipe, self._recipe, self._folder)
         self._figures, self._best = state.figures, state.best
-        self._trainer.restore(state.figures.step, state.trainer)
+        try:
+            self._trainer.restore(state.figures.step, state.trainer)
+        except ValueError as error:
+            raise StateFileError(path, str(error)) from error
         self._write_best()
         self._display.note(f"going on from step {state.figures.step:,} in {self._folder}")
 

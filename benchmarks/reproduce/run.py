@@ -83,25 +83,27 @@ def _work(experiment: Experiment) -> float:
 
 
 def in_parallel(jobs: list[Job], processes: int, console: Console) -> dict[str, Any]:
-    """Results by description; after a failure nothing more begins, and what is running ends."""
+    """Results by description; after a failure nothing more begins, and what is running is told to stop (and saves)."""
     context = multiprocessing.get_context("spawn")
     started = time.monotonic()
     results: dict[str, Any] = {}
     with ProcessPoolExecutor(processes, context, end_with_parent, (os.getpid(),), max_tasks_per_child=1) as pool:
         waiting: dict[Future[Any], str] = {pool.submit(job, *given): text for text, job, given in jobs}
-        while waiting:
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                text = waiting.pop(future)
-                try:
+        try:
+            while waiting:
+                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    text = waiting.pop(future)
+                    if future.exception() is not None:
+                        console.print(f"failed where it should have {text}", style="red")
                     results[text] = future.result()
-                except BaseException:
-                    for other in waiting:
-                        other.cancel()
-                    console.print(f"failed where it should have {text}", style="red")
-                    raise
-                minutes = (time.monotonic() - started) / 60
-                console.print(f"{minutes:6.1f} min  {text}, {len(waiting)} left", highlight=False)
+                    minutes = (time.monotonic() - started) / 60
+                    console.print(f"{minutes:6.1f} min  {text}, {len(waiting)} left", highlight=False)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
     return results
 
 

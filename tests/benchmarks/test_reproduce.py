@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -125,5 +126,5 @@ def test_jobs_run_beside_each_other_and_a_failure_is_named() -> None:
     jobs = [("made a root", math.sqrt, (16.0,)), ("made another", math.sqrt, (9.0,))]
     assert in_parallel(jobs, 2, console) == {"made a root": 4.0, "made another": 3.0}
     with pytest.raises(ValueError, match="math domain error"):
-        in_parallel([("made what there is not", math.sqrt, (-1.0,))], 2, console)
+        in_parallel([("slept", time.sleep, (600.0,)), ("made what there is not", math.sqrt, (-1.0,))], 2, console)
     assert "failed where it should have made what there is not" in out.getvalue()

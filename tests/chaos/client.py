@@ -69,9 +69,9 @@ class Client:
         self._keyed = keyed
         self._sessions: list[Story] = []
 
-    async def run(self, requests: int, done: asyncio.Event | None = None) -> None:
-        """Asks until all clients together have asked `requests` times, and until `done` if there is one."""
-        while self._ledger.requests < requests or (done is not None and not done.is_set()):
+    async def run(self, requests: int, enough: asyncio.Event) -> None:
+        """Asks until all clients together have asked `requests` times, and until it was `enough`."""
+        while self._ledger.requests < requests or not enough.is_set():
             await self._once()
         await self.close()
 

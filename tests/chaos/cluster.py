@@ -101,28 +101,38 @@ class Cluster:
 
     async def harass(
         self,
+        enough: asyncio.Event,
         done: asyncio.Event,
+        faults: int,
         every_seconds: float,
         numbers: Sequence[signal.Signals],
         victims: Sequence[str],
         seed: int,
     ) -> None:
-        """Until `done`: every so often one of the victims gets one of the signals. Returns when all are back."""
+        """Until `done`: every so often one of the victims gets one of the signals. Returns when all are back.
+
+        Sets `enough` when there were that many faults.
+        """
         rng = random.Random(seed)
         nodes = [node for node in self.nodes if node.name.split("-")[0] in victims]
         under_way: dict[str, asyncio.Task[None]] = {}
-        while not await _within(done.wait(), every_seconds):
+        begun = 0
+        while True:
+            if begun >= faults:
+                enough.set()
+            if await _within(done.wait(), every_seconds):
+                break
             node, number = rng.choice(nodes), rng.choice(numbers)
             if node.name not in under_way or under_way[node.name].done():
                 under_way[node.name] = asyncio.create_task(node.fault(number))
+                begun += 1
         await asyncio.gather(*under_way.values())
 
-    async def roll(self, done: asyncio.Event, pause_seconds: float) -> None:
-        """Restarts every process once, one after the other, as an operator would; then sets `done`."""
+    async def roll(self, pause_seconds: float) -> None:
+        """Restarts every process once, one after the other, as an operator would."""
         for node in self.nodes:
             await node.fault(signal.SIGTERM)
             await asyncio.sleep(pause_seconds)
-        done.set()
 
 
 def local_cluster(

@@ -5,7 +5,7 @@ import secrets
 import signal
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class Plan:
     rolling: bool = False
     keyed: bool = True
     victims: tuple[str, ...] = ("redis", "api", "worker")
-    until_faults_end: bool = False
+    faults: int = 0  # clients go on until there were that many, whatever the machine's speed
     quiet_seconds: float = 60.0  # for leftovers to go
     signals: tuple[signal.Signals, ...] = (signal.SIGKILL, signal.SIGSTOP)
 
@@ -43,10 +43,11 @@ async def run(plan: Plan, folder: Path) -> dict[str, Any]:
     """Two APIs, two workers and Redis on this machine: the report."""
     with local_cluster(folder, save_models(folder), plan.appendfsync) as cluster:
         if plan.rolling:
-            return await load_and_check(plan, cluster, folder, lambda done: cluster.roll(done, ROLL_PAUSE_SECONDS))
+            return await load_and_check(plan, cluster, folder, lambda *_: cluster.roll(ROLL_PAUSE_SECONDS))
 
-        async def harass(done: asyncio.Event) -> None:
-            await cluster.harass(done, plan.every_seconds, plan.signals, plan.victims, plan.seed)
+        async def harass(enough: asyncio.Event, done: asyncio.Event) -> None:
+            how = (plan.every_seconds, plan.signals, plan.victims, plan.seed)
+            await cluster.harass(enough, done, plan.faults, *how)
 
         return await load_and_check(plan, cluster, folder, harass)
 
@@ -58,13 +59,12 @@ async def run_on_hosts(plan: Plan, folder: Path) -> dict[str, Any]:
         remote_cluster(folder, save_models(folder), hosts, secrets.token_hex(16)) as cluster,
     ):
 
-        async def cut(done: asyncio.Event) -> None:
+        async def cut(*_: asyncio.Event) -> None:
             for seconds in CUT_SECONDS:
                 await asyncio.sleep(2)
                 await hosts.cut(0, seconds)
-            done.set()
 
-        report = await load_and_check(replace(plan, until_faults_end=True), cluster, folder, cut)
+        report = await load_and_check(plan, cluster, folder, cut)
         felt = cluster.workers[0].log.read_text().count("Redis is away")
         return {**report, "passed": report["passed"] and felt > 0, "cut_seconds": CUT_SECONDS, "cuts_felt": felt}
 
@@ -75,16 +75,19 @@ def save_models(folder: Path) -> str:
 
 
 async def load_and_check(
-    plan: Plan, cluster: Cluster, folder: Path, faults: Callable[[asyncio.Event], Awaitable[None]]
+    plan: Plan, cluster: Cluster, folder: Path, faults: Callable[[asyncio.Event, asyncio.Event], Awaitable[None]]
 ) -> dict[str, Any]:
-    """Load and faults on a cluster that runs, then everything that must be true."""
+    """Load and faults on a cluster that runs, then everything that must be true.
+
+    The clients go on until the faults have told that they were `enough`, or have ended; then those are told `done`.
+    """
     await until_ready(cluster.api_urls)
-    ledger, done = Ledger(), asyncio.Event()
+    ledger, enough, done = Ledger(), asyncio.Event(), asyncio.Event()
     began = time.monotonic()
     clients = [Client(cluster.api_urls, ledger, plan.seed * 1000 + i, plan.keyed) for i in range(plan.clients)]
-    trouble = asyncio.ensure_future(faults(done))
-    wait_for = done if plan.rolling or plan.until_faults_end else None
-    await asyncio.gather(*(client.run(plan.requests, wait_for) for client in clients))
+    trouble = asyncio.ensure_future(faults(enough, done))
+    trouble.add_done_callback(lambda _: enough.set())
+    await asyncio.gather(*(client.run(plan.requests, enough) for client in clients))
     done.set()
     await trouble
     ledger.violations += [text for node in cluster.nodes for text in node.complaints()]

@@ -14,7 +14,7 @@ WHY_NOT = missing()
 
 @pytest.mark.slow
 def test_random_faults(tmp_path: Path) -> None:
-    report = asyncio.run(run(Plan(requests=400, every_seconds=1.0, seed=11), tmp_path))
+    report = asyncio.run(run(Plan(requests=400, every_seconds=1.0, seed=11, faults=5), tmp_path))
     assert report["passed"], report
     assert sum(sum(faults.values()) for faults in report["faults"].values()) >= 5
 
@@ -29,6 +29,7 @@ def test_control_retries_without_a_key_are_noticed(tmp_path: Path) -> None:
         signals=(signal.SIGKILL,),
         victims=("api",),
         quiet_seconds=0,
+        faults=5,
     )
     report = asyncio.run(run(plan, tmp_path))
     assert any("was right" in text for text in report["violations"]), report

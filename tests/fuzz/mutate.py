@@ -2,8 +2,10 @@
 
 import random
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 MAX_BYTES = 1 << 16
+_ORDERS: tuple[Literal["little"], Literal["big"]] = ("little", "big")
 _NUMBERS = (
     0,
     1,
@@ -85,9 +87,9 @@ def _word(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
 def _number(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
     """A length, or whatever else is a number of 1 to 8 bytes there."""
     size = rng.choice((1, 2, 4, 8))
-    place, order = _place(rng, data, size), rng.choice(("little", "big"))
+    place, order = _place(rng, data, size), rng.choice(_ORDERS)
     value = rng.choice((rng.choice(_NUMBERS), len(data), rng.getrandbits(8 * size)))
-    data[place : place + size] = (value % 256**size).to_bytes(size, "little" if order == "little" else "big")
+    data[place : place + size] = (value % 256**size).to_bytes(size, order)
 
 
 def _digits(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> None:

@@ -24,7 +24,7 @@ from vssm.recipe import Recipe, RecipeError
 from vssm.train import train
 from vssm.training.display import TrainingDisplay
 from vssm.training.errors import StoppedError, TrainingError
-from vssm.training.state import StateFileError
+from vssm.training.state import StateFileError, read_state, write_state
 from vssm.training.trainer import Metrics, Trainer, kl_weight, learning_rate
 
 MakeRecipe = Callable[..., Recipe]
@@ -350,6 +350,23 @@ def test_a_damaged_state_is_refused(
     path = tmp_path / "state.safetensors"
     path.write_bytes(path.read_bytes()[:-10] if damage is None else damage)
     with pytest.raises(StateFileError, match=r"cannot resume from .*state.safetensors.*--restart"):
+        train(make_recipe(), tmp_path, source=images)
+
+
+@pytest.mark.parametrize("name", ["model.embed.weight", "optimizer.exp_avg.embed.weight", "sums"])
+@pytest.mark.parametrize("missing", [True, False])
+def test_a_state_that_does_not_fit_is_refused(
+    make_recipe: MakeRecipe, images: Images, tmp_path: Path, name: str, missing: bool
+) -> None:
+    train(make_recipe(), tmp_path, source=images)
+    path = tmp_path / "state.safetensors"
+    state = read_state(path)
+    tensor = state.trainer.pop(name)
+    if not missing:
+        state.trainer[name] = tensor[:1]
+    write_state(path, state)
+    wrong = f"has no {name}" if missing else rf"its {name} has shape .1.*, not "
+    with pytest.raises(StateFileError, match=rf"cannot resume from .*{wrong}.*--restart"):
         train(make_recipe(), tmp_path, source=images)
 
 

@@ -19,7 +19,12 @@ _VERSION = 1
 
 
 class StateFileError(ValueError):
-    """A training state cannot be read; the message says what to do."""
+    """A training state cannot be read or does not fit; the message says what to do."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"cannot resume from {path}: {why}. Choose another folder with --out, or begin anew with --restart"
+        )
 
 
 class Figures(BaseModel):
@@ -72,10 +77,7 @@ def read_state(path: Path) -> TrainingState:
             figures = Figures.model_validate_json((file.metadata() or {}).get("figures", ""))
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, ValidationError) as error:
-        raise StateFileError(
-            f"cannot resume from {path}: {str(error).splitlines()[0]}. "
-            "Choose another folder with --out, or begin anew with --restart"
-        ) from error
+        raise StateFileError(path, str(error).splitlines()[0]) from error
     parts: dict[str, dict[str, Tensor]] = {"trainer": {}, "best": {}}
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")

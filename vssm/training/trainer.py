@@ -164,16 +164,17 @@ class Trainer:
     def restore(self, step: int, tensors: dict[str, Tensor]) -> None:
         """Set everything from the `tensors()` that another trainer of the same recipe had at `step`.
 
-        Raises: KeyError for a missing tensor, RuntimeError for one of another shape.
+        Raises: ValueError for a tensor that is missing or of another shape; then nothing was set.
         """
+        ours = self.tensors()
+        for name, tensor in ours.items():
+            if name not in tensors:
+                raise ValueError(f"it has no {name}")
+            if (found := tensors[name].shape) != tensor.shape:
+                raise ValueError(f"its {name} has shape {tuple(found)}, not {tuple(tensor.shape)}")
+        for name, tensor in ours.items():
+            tensor.copy_(tensors[name])
         self.step = step
-        for name, parameter in self.model.named_parameters():
-            parts = ("step", "exp_avg", "exp_avg_sq")
-            for part in parts:
-                self._optimizer.state[parameter][part].copy_(tensors[f"optimizer.{part}.{name}"])
-        self.model.load_state_dict(_with_prefix("model.", tensors))
-        self.averaged.load_state_dict(_with_prefix("averaged.", tensors))
-        self._sums.copy_(tensors["sums"])
 
 
 def weights_of(source: str, config: AnyConfig) -> dict[str, Tensor]:
@@ -187,10 +188,6 @@ def weights_of(source: str, config: AnyConfig) -> dict[str, Tensor]:
             f"{ours.get(field)}); make the recipe's [model] the one of that checkpoint"
         )
     return found.state_dict()
-
-
-def _with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.AdamW:
