@@ -19,8 +19,8 @@ help: ## what can be made
 serve: .venv/.runtime ## the server on 127.0.0.1:8000 (VSSM_PORT=9000 make serve for another port)
 	@exec $(BIN)/vssm-server serve
 
-test: .venv/.dev iproute2 chromium ts-build ## all tests
-	$(BIN)/python -m pytest
+test: .venv/.dev iproute2 chromium ts-build ## all tests, a file on each core
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 test-gpu: .venv/.dev ## the kernels and generation on a CUDA device: bits, gradients, a million steps
 	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' \

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -100,11 +100,22 @@ def in_parallel(jobs: list[Job], processes: int, console: Console) -> dict[str, 
                     minutes = (time.monotonic() - started) / 60
                     console.print(f"{minutes:6.1f} min  {text}, {len(waiting)} left", highlight=False)
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
+            _stop(waiting)
             raise
     return results
+
+
+def _stop(waiting: Iterable[Future[Any]]) -> None:
+    """Cancel what has not begun, and tell the process of whatever has, once; until nothing runs."""
+    told: set[int | None] = set()
+    for future in waiting:
+        future.cancel()
+    while not all(future.done() for future in waiting):
+        for process in multiprocessing.active_children():
+            if process.pid not in told:
+                process.terminate()
+                told.add(process.pid)
+        time.sleep(0.1)
 
 
 def end_with_parent(parent: int) -> None:

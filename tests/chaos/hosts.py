@@ -19,10 +19,11 @@ def missing() -> str | None:
         return "network namespaces need root"
     if shutil.which("ip") is None:
         return "network namespaces need the command ip (package iproute2)"
-    probe = subprocess.run(["ip", "netns", "add", "vssm-probe"], capture_output=True, text=True)
+    name = f"vssm-probe-{os.getpid()}"
+    probe = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True)
     if probe.returncode:
         return f"network namespaces cannot be made here: {probe.stderr.strip()}"
-    _ip("netns", "del", "vssm-probe")
+    _ip("netns", "del", name)
     return None
 
 
