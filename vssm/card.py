@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,16 @@ def training_card(recipe: Recipe, step: int, bound: float) -> str:
         bound=-bound,
         recipe=to_toml(recipe),
     )
+
+
+def trained_on(folder: Path) -> str | None:
+    """Return the data set that the recipe in a checkpoint's card names; None without a card or a recipe."""
+    try:
+        card = (folder / "README.md").read_text(encoding="utf-8")
+        name = tomllib.loads(card.partition("```toml\n")[2].partition("```")[0])["data"]["dataset"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return name if isinstance(name, str) else None
 
 
 def write_measured(folder: Path, text: str) -> None:

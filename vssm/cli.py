@@ -87,7 +87,9 @@ def evaluate(
     ] = 64,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first examples.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the binarisation and the noise.")] = 0,
-    dataset: Annotated[str, typer.Option(help="Data set to evaluate on, or the path of your own.")] = "mnist",
+    dataset: Annotated[
+        str | None, typer.Option(help="Data set, or the path of your own; by default the one it was trained on.")
+    ] = None,
     split: Annotated[str, typer.Option(help="Its split.")] = "test",
     card: Annotated[bool, typer.Option("--card", help="Write the result into the model card.")] = False,
     as_json: AsJson = False,
@@ -101,7 +103,7 @@ def evaluate(
 
       vssm evaluate runs/mnist/best --num-importance-samples 64 --card
 
-      vssm evaluate mnist --limit 500 --json
+      vssm evaluate shakespeare --limit 500 --json
     """
     with messages():
         from vssm.baselines import load_any
@@ -112,6 +114,7 @@ def evaluate(
             raise typer.BadParameter(f"--card: {model} is on the hub; `vssm pull {model} --out FOLDER` makes it yours")
         check_device(device)
         loaded, folder = load_any(model, device), locate(model)
+        dataset = dataset or _trained_on(folder)
         result = _evaluate(loaded, dataset, split, num_importance_samples, limit, seed)
         if card:
             from vssm.card import write_measured
@@ -119,6 +122,19 @@ def evaluate(
             bits = loaded.config.observation.kind == "bernoulli"
             write_measured(folder, _measured(result, f"{dataset}, {split} split", bits))
         print(json.dumps(result.as_dict(), indent=2)) if as_json else _show_evaluation(result)
+
+
+def _trained_on(folder: Path) -> str:
+    """Only a known data set: a card that others wrote shall not choose a file of this machine."""
+    from vssm.card import trained_on
+    from vssm.data import DATASETS
+
+    if (name := trained_on(folder)) in DATASETS:
+        return str(name)
+    raise typer.BadParameter(
+        f"the model's card does not name a known data set ({', '.join(DATASETS)}) that it was trained on; "
+        "--dataset names one, or the path of your own"
+    )
 
 
 def _evaluate(model: VSSM | Rival, dataset: str, split: str, samples: int, limit: int | None, seed: int) -> Evaluation:

@@ -80,9 +80,7 @@ def test_train_evaluate_sample_info(recipe_file: Path, tmp_path: Path) -> None:
 
     evaluated = run(
         "evaluate",
-        out / "best",
-        "--dataset",
-        "stripes",
+        out / "best",  # whose card names the data set
         "--num-importance-samples",
         3,
         "--limit",
@@ -97,6 +95,18 @@ def test_train_evaluate_sample_info(recipe_file: Path, tmp_path: Path) -> None:
     assert run("sample", out / "best", "--out", tmp_path / "s.png").exit_code == 0
     described = json.loads(run("info", out / "best", "--json").stdout)
     assert described["fingerprint"] == vssm.load(out / "best").fingerprint
+
+
+@pytest.mark.parametrize("named", [None, "no recipe", '[data]\ndataset = "{path}"', "[data]\ndataset = 3", "[data"])
+def test_a_card_that_names_no_known_data_set_chooses_none(checkpoint: Path, tmp_path: Path, named: str | None) -> None:
+    path, rows = checkpoint / "README.md", tmp_path / "rows.npy"
+    np.save(rows, np.zeros((4, 8, 8), np.uint8))
+    path.unlink(missing_ok=True)
+    if named is not None:
+        path.write_text(f"# Mine\n\n```toml\n{named.format(path=rows)}\n```\n")
+    refused = run("evaluate", checkpoint)
+    assert refused.exit_code == 2
+    assert "--dataset names one" in re.sub(r"[\s│]+", " ", refused.stderr)
 
 
 def test_tables_are_printed(checkpoint: Path) -> None:
