@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from vssm_server import keys
 
 from tests.compose.stack import SERVICES, Stack
 from tests.e2e.serving import joined, streamed, until, values
@@ -147,6 +148,19 @@ def replace_all(stack: Stack) -> None:
 @pytest.mark.parametrize("harm", [restart_all, kill_all, replace_all])
 def test_harm_to_all(stack: Stack, harm: Callable[[Stack], None]) -> None:
     check_resume(stack, lambda: harm(stack))
+
+
+def test_an_older_state_is_refused_by_new_containers(stack: Stack) -> None:
+    """No process and no client remembers the newer one; the volume of the signing key does."""
+    session = stack.generate(model="mnist", seed=3, length=7, save=True)["session_id"]
+    saved, older = keys.session(session), "older"
+    redis = ("exec", "-T", "redis", "redis-cli")
+    assert stack.compose(*redis, "COPY", saved, older).strip() == "1"
+    assert stack.generate(session_id=session, length=7)["session_version"] == 2
+    assert stack.compose(*redis, "RENAME", older, saved).strip() == "OK"
+    stack.up("--force-recreate", "api", "worker")
+    answer = stack.client.post("/generate", json={"session_id": session, "length": 7})
+    assert (answer.status_code, answer.json()["error"]["type"]) == (409, "state_untrusted")
 
 
 def test_many_of_each(stack: Stack) -> None:
