@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     )
     state_dir: Path = Field(
         default=Path("~/.local/state/vssm"),
-        description="Folder of the embedded Redis: sessions outlive a restart here.",
+        description="Folder of the embedded Redis, the signing key and the versions of sessions: what is kept.",
     )
     appendfsync: Literal["everysec", "always"] = Field(
         default="everysec",
