@@ -34,7 +34,7 @@ EXACT = "exact mode"  # of these tasks: what its decoder reads of earlier values
 EXACT_RECIPES = {
     "mnist-pixels": Path("recipes/mnist-exact.toml"),
     "cifar10-pixels": Path("recipes/cifar10-exact.toml"),
-    "shakespeare": Path("recipes/shakespeare-exact.toml"),
+    "shakespeare": Path("recipes/reproduce/shakespeare-exact.toml"),
 }
 RECIPES: dict[Device, Path] = {"cpu": Path("recipes/reproduce"), "cuda": Path("recipes/reproduce-gpu")}
 RATES: dict[str, float] = {"transformer": 1e-3, "mamba": 2e-3}  # those of VSSMs stand in the recipes
