@@ -129,8 +129,9 @@ def _trained_on(folder: Path) -> str:
     from vssm.card import trained_on
     from vssm.data import DATASETS
 
-    if (name := trained_on(folder)) in DATASETS:
-        return str(name)
+    name = trained_on(folder)
+    if name is not None and name in DATASETS:
+        return name
     raise typer.BadParameter(
         f"the model's card does not name a known data set ({', '.join(DATASETS)}) that it was trained on; "
         "--dataset names one, or the path of your own"

@@ -116,16 +116,12 @@ class Cluster:
         rng = random.Random(seed)
         nodes = [node for node in self.nodes if node.name.split("-")[0] in victims]
         under_way: dict[str, asyncio.Task[None]] = {}
-        begun = 0
-        while True:
-            if begun >= faults:
+        while not await _within(done.wait(), every_seconds):
+            if sum(sum(node.faults.values()) for node in nodes) >= faults:
                 enough.set()
-            if await _within(done.wait(), every_seconds):
-                break
             node, number = rng.choice(nodes), rng.choice(numbers)
             if node.name not in under_way or under_way[node.name].done():
                 under_way[node.name] = asyncio.create_task(node.fault(number))
-                begun += 1
         await asyncio.gather(*under_way.values())
 
     async def roll(self, pause_seconds: float) -> None:

@@ -46,8 +46,8 @@ async def run(plan: Plan, folder: Path) -> dict[str, Any]:
             return await load_and_check(plan, cluster, folder, lambda *_: cluster.roll(ROLL_PAUSE_SECONDS))
 
         async def harass(enough: asyncio.Event, done: asyncio.Event) -> None:
-            how = (plan.every_seconds, plan.signals, plan.victims, plan.seed)
-            await cluster.harass(enough, done, plan.faults, *how)
+            how = (plan.faults, plan.every_seconds, plan.signals, plan.victims, plan.seed)
+            await cluster.harass(enough, done, *how)
 
         return await load_and_check(plan, cluster, folder, harass)
 

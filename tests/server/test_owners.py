@@ -15,7 +15,7 @@ from vssm_server.queue import End
 from vssm_server.quotas import Quotas, Terms, terms_of
 from vssm_server.settings import Settings
 
-from tests.server.test_queue import REQUEST, SEAL, add, commit_of, done, opened
+from tests.server.queues import REQUEST, SEAL, add, commit_of, done, opened
 
 FREE = terms_of("alice", Quotas(), Settings(key_concurrent_requests=0, key_open_streams=0))
 
